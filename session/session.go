@@ -3,6 +3,8 @@ package session
 import (
 	"encoding/json"
 	"time"
+
+	"github.com/oap-runtime/oap/planner"
 )
 
 // A Session is one goal and where it has got to: the row, without its content.
@@ -22,6 +24,9 @@ type Session struct {
 	Steps   int    // calls executed, succeeded or not (S2-54)
 	StateID string // head of the chain of states
 	TailSeq int64  // the events after it hold the open plan and the recent history
+
+	PlanFailures int           // consecutive failures to plan
+	Spent        planner.Usage // model usage so far, guest code included
 
 	LastSeq  int64  // seq of the newest event
 	LastHash string // its hash

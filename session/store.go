@@ -139,7 +139,7 @@ type Lease struct {
 
 // A Commit is everything one turn changes.
 type Commit struct {
-	Session Session // the row's new Status, Reason, Detail, Run, Steps, StateID, TailSeq, Handled, WakeAt
+	Session Session // the row's new Status, Reason, Detail, Run, Steps, StateID, TailSeq, PlanFailures, Spent, Handled, WakeAt
 	Events  []NewEvent
 	States  []StateVersion // in order; the last is the new head
 	Blobs   []Blob
