@@ -1,0 +1,76 @@
+package sandbox
+
+import "strings"
+
+// aliases maps what manifests call a language to the runtime; a version may follow directly ("python3.11", "node20").
+var aliases = []struct {
+	prefix  string
+	runtime Runtime
+}{
+	{"python", Python},
+	{"cpython", Python},
+	{"py", Python},
+	{"javascript", JavaScript},
+	{"js", JavaScript},
+	{"node", JavaScript},
+	{"nodejs", JavaScript},
+	{"quickjs", JavaScript},
+	{"ecmascript", JavaScript},
+}
+
+// shipped says what really runs, and for which requested versions no remark is needed.
+var shipped = map[Runtime]struct{ product, version, series string }{
+	Python:     {"CPython", "3.13.5", "3.13"},
+	JavaScript: {"QuickJS-NG", "0.17.0", ""},
+}
+
+// ParseRuntime finds the runtime that a manifest means by name, such as "python", "python3.11", "javascript", "js" or
+// "node20". The note, when not empty, tells the user that another version than the named one runs the code. ok is false
+// for names of languages that the sandbox does not run.
+func ParseRuntime(name string) (rt Runtime, note string, ok bool) {
+	lower := strings.ToLower(strings.TrimSpace(name))
+	for _, a := range aliases {
+		rest, found := strings.CutPrefix(lower, a.prefix)
+		if !found {
+			continue
+		}
+		version := strings.TrimLeft(rest, "@-: ")
+		if !isVersion(version) {
+			continue
+		}
+		return a.runtime, versionNote(a.runtime, name, a.prefix, version), true
+	}
+	return "", "", false
+}
+
+func versionNote(rt Runtime, name, prefix, version string) string {
+	s := shipped[rt]
+	switch {
+	case rt == JavaScript && strings.HasPrefix(prefix, "node"):
+		return name + " runs " + s.product + " " + s.version + " (ES2025 without Node.js modules)"
+	case version == "" || rt == JavaScript:
+		return ""
+	case version == "3" || version == s.series || version == s.version:
+		return ""
+	}
+	return name + " runs " + s.product + " " + s.version
+}
+
+// isVersion accepts dotted numbers and the empty string.
+func isVersion(s string) bool {
+	for i, r := range s {
+		if (r < '0' || r > '9') && (r != '.' || i == 0) {
+			return false
+		}
+	}
+	return len(s) <= 16
+}
+
+// Version names the product and version that runs code of this runtime, such as "CPython 3.13.5"; empty when unknown.
+func (rt Runtime) Version() string {
+	s, ok := shipped[rt]
+	if !ok {
+		return ""
+	}
+	return s.product + " " + s.version
+}
