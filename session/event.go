@@ -194,3 +194,15 @@ func (e Event) ComputeHash() string {
 	field(e.Data)
 	return hex.EncodeToString(h.Sum(nil))
 }
+
+// MarshalJSON writes an event as the log's readers see it.
+func (e Event) MarshalJSON() ([]byte, error) {
+	return json.Marshal(struct {
+		Seq      int64           `json:"seq"`
+		Type     EventType       `json:"type"`
+		Time     time.Time       `json:"time"`
+		Data     json.RawMessage `json:"data"`
+		PrevHash string          `json:"prev_hash"`
+		Hash     string          `json:"hash"`
+	}{e.Seq, e.Type, e.Time.UTC(), e.Data, e.PrevHash, e.Hash})
+}

@@ -139,7 +139,10 @@ type Lease struct {
 
 // A Commit is everything one turn changes.
 type Commit struct {
-	Session Session // the row's new Status, Reason, Detail, Run, Steps, StateID, TailSeq, PlanFailures, Spent, Handled, WakeAt
+	// Session holds the row's new Status, Reason, Detail, Steps, StateID,
+	// TailSeq, PlanFailures, Spent, Handled and WakeAt. Its other fields are
+	// not written: Run, Cancel and Signals belong to the outside.
+	Session Session
 	Events  []NewEvent
 	States  []StateVersion // in order; the last is the new head
 	Blobs   []Blob
