@@ -32,6 +32,7 @@ type Request struct {
 	Step        int // calls executed so far
 	MaxSteps    int
 	Goal        string
+	Model       string // chosen for this session; "" means the manifest's, then the client's default
 	Manifest    *manifest.Manifest
 	Actions     []*manifest.Action // what this session may use, in manifest order
 	Observation json.RawMessage    // {timestamp, user_context, environment}, canonical
