@@ -8,7 +8,6 @@ import (
 	"cel.dev/cel-go/common/ast"
 	"cel.dev/cel-go/common/operators"
 	"cel.dev/cel-go/common/types"
-	"cel.dev/cel-go/common/types/ref"
 	"cel.dev/cel-go/interpreter"
 )
 
@@ -19,7 +18,7 @@ const explanationMax = 1000
 // is, for transcripts: the parts of the condition that decided it, with the
 // values they met, as in
 //
-//	state.session.step >= 2 is false: state.session.step is missing
+//	state.session.step >= 2 is false: state.session is missing
 //
 // It takes longer than Eval. The text repeats data of v and is not stable.
 func (c *Condition) Explain(ctx context.Context, v Vars) (bool, string, error) {
@@ -110,8 +109,11 @@ func (t trace) facts(e ast.Expr, value bool, facts *[]string) {
 			*facts = append(*facts, "no element of "+name()+" matches")
 		}
 	case isStep(e), e.Kind() == ast.IdentKind:
-		if v, ok := t.state.Value(e.ID()); ok {
-			*facts = append(*facts, name()+" is "+shown(v))
+		v, met := t.state.Value(e.ID())
+		if gone, missing := v.(absent); missing {
+			*facts = append(*facts, gone.path+" is missing")
+		} else if met {
+			*facts = append(*facts, name()+" is "+shown(native(v)))
 		}
 	case e.Kind() == ast.CallKind:
 		call := e.AsCall()
@@ -129,11 +131,7 @@ func (t trace) facts(e ast.Expr, value bool, facts *[]string) {
 }
 
 // shown writes a value for people: small ones as JSON, others by their size.
-func shown(v ref.Val) string {
-	if _, gone := v.(absent); gone {
-		return "missing"
-	}
-	value := native(v)
+func shown(value any) string {
 	if s, ok := value.(string); ok {
 		value = clip(s, valueShownMax)
 	}

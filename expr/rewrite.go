@@ -109,7 +109,15 @@ func (p *parsed) errorf(e ast.Expr, remedy, format string, args ...any) error {
 			first = min(first, r.Start)
 		}
 	}))
-	at := byteOffset(p.scan.text[p.start:], p.info.GetLocationByOffset(first))
+	text := p.scan.text[p.start:]
+	at := byteOffset(text, p.info.GetLocationByOffset(first))
+	if e.Kind() == ast.CallKind {
+		// A function is placed at its bracket.
+		name, before := e.AsCall().FunctionName(), strings.TrimRight(text[:at], " \t\r\n")
+		if strings.HasSuffix(before, name) {
+			at = len(before) - len(name)
+		}
+	}
 	return p.errorAt(at, remedy, format, args...)
 }
 

@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"cel.dev/cel-go/common/ast"
+	"cel.dev/cel-go/common/types/ref"
 )
 
 const (
@@ -23,6 +24,9 @@ const (
 	templateDepthMax = 100
 	// placeholdersMax bounds its placeholders; more do not compile.
 	placeholdersMax = 1000
+	// renderCostMax bounds the work of all placeholders of one rendering
+	// together; more is a cost error.
+	renderCostMax = 10 * costMax
 )
 
 // A Template is a JSON value whose strings may hold "{{expr}}" placeholders or
@@ -294,7 +298,12 @@ func compileValue(src string) (*program, error) {
 // [*EvalError] whose Pointer leads to the string.
 func (t *Template) Render(ctx context.Context, v Vars) (any, error) {
 	r := &rendering{ctx: ctx, scope: templateScope(&v), budget: meter{left: renderedMax}}
-	return t.root.render(r)
+	out, err := t.root.render(r)
+	var e *EvalError
+	if errors.As(err, &e) && e.Source == "" {
+		e.Source = t.source
+	}
+	return out, err
 }
 
 // rendering is the state of one Render call.
@@ -302,17 +311,39 @@ type rendering struct {
 	ctx    context.Context
 	scope  scope
 	budget meter
+	cost   uint64
+}
+
+// eval evaluates one placeholder.
+func (r *rendering) eval(p *program) (ref.Val, error) {
+	out, details, err := p.exec(r.ctx, p.plan, r.scope)
+	if err != nil {
+		return nil, err
+	}
+	if cost := details.ActualCost(); cost != nil {
+		r.cost += *cost
+	}
+	if r.cost > renderCostMax {
+		return nil, evalErrorf(ReasonCost, "use fewer placeholders", "rendering the template exceeds the cost limit of %d", renderCostMax)
+	}
+	return out, nil
 }
 
 // charge counts a rendered value against the size limit.
 func (r *rendering) charge(v any) error {
 	if !r.budget.take(v, 0) {
-		return evalErrorf(ReasonSize, "pass a smaller part of the data", "the rendered template is larger than %d bytes", renderedMax)
+		return errRendered()
 	}
 	return nil
 }
 
-func (n constant) render(r *rendering) (any, error) { return n.value, r.charge(n.value) }
+func errRendered() error {
+	return evalErrorf(ReasonSize, "pass a smaller part of the data", "the rendered template is larger than %d bytes", renderedMax)
+}
+
+func (n constant) render(r *rendering) (any, error) {
+	return n.value, r.charge(n.value)
+}
 
 func (n list) render(r *rendering) (any, error) {
 	made := make([]any, 0, len(n))
@@ -339,7 +370,7 @@ func (n object) render(r *rendering) (any, error) {
 }
 
 func (n whole) render(r *rendering) (any, error) {
-	out, err := n.program.run(r.ctx, r.scope)
+	out, err := r.eval(n.program)
 	if err == nil {
 		if gone, ok := out.(absent); ok {
 			err = evalErrorf(ReasonMissing, "make an earlier step provide it", "%s is missing", gone.path)
@@ -365,7 +396,7 @@ func (n text) render(r *rendering) (any, error) {
 			b.WriteString(p.literal)
 			continue
 		}
-		out, err := p.program.run(r.ctx, r.scope)
+		out, err := r.eval(p.program)
 		if err != nil {
 			return nil, located(err, p.program, n.pointer)
 		}
@@ -378,6 +409,9 @@ func (n text) render(r *rendering) (any, error) {
 			return nil, located(err, p.program, n.pointer)
 		}
 		b.WriteString(written)
+		if b.Len() > renderedMax {
+			return nil, located(errRendered(), p.program, n.pointer)
+		}
 	}
 	return b.String(), nil
 }
