@@ -205,6 +205,7 @@ func TestConditionSyntaxErrors(t *testing.T) {
 		{"a.?b == 1", 0, ""}, {"[?a] == 1", 0, ""},
 		{"99999999999999999999 == 1", 0, "9223372036854775807"}, {"1e999 == 1", 0, "literal"},
 		{"é == 1", 0, ""},
+		{"'é' == 'é'\nand nope(1)", 17, "nope is not a function"}, {"a and\n\n'é' == ==", 15, "=="},
 	}
 	for _, tt := range tests {
 		t.Run(tt.src, func(t *testing.T) {

@@ -1,9 +1,9 @@
 package expr
 
 import (
-	"fmt"
 	"math/big"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"unicode/utf8"
@@ -55,8 +55,8 @@ const textMax = 1 << 20
 // environment is the one CEL environment of the process. It holds no function
 // and no macro of CEL's library: everything an expression can do is in the
 // table below.
-var environment = sync.OnceValue(func() *cel.Env {
-	opts := []cel.EnvOption{
+var environment = sync.OnceValues(func() (*cel.Env, error) {
+	return cel.NewCustomEnv(
 		cel.CustomTypeAdapter(jsonAdapter{}),
 		function(fnPending, 1, unary(pending), cel.OverloadIsNonStrict()),
 		function(operators.Add, 2, binary(appendElement)),
@@ -84,12 +84,7 @@ var environment = sync.OnceValue(func() *cel.Env {
 		function(fnNegate, 1, unary(negate)),
 		function(fnElements, 2, binary(elements)),
 		function(fnFlatten, 1, unary(flatten)),
-	}
-	env, err := cel.NewCustomEnv(opts...)
-	if err != nil {
-		panic(fmt.Sprintf("expr: the expression environment is inconsistent: %v", err))
-	}
-	return env
+	)
 })
 
 // function declares one function that takes any values. The rewriter
@@ -261,7 +256,7 @@ func size(v ref.Val) ref.Val {
 	default:
 		return fail(ReasonType, "call it on a string, list or object", "%s has no size", kind(v))
 	}
-	return newNumber(fmt.Sprint(n))
+	return newNumber(strconv.Itoa(n))
 }
 
 // add sums numbers and joins texts or lists.
@@ -334,13 +329,12 @@ func operands(symbol string, a, b ref.Val) (x, y *big.Rat, bad ref.Val) {
 	n, okN := a.(number)
 	m, okM := b.(number)
 	if !okN || !okM {
-		remedy := "use numbers on both sides"
 		for _, v := range []ref.Val{a, b} {
 			if gone, ok := v.(absent); ok {
 				return nil, nil, fail(ReasonType, "test it for null first", "%s is missing, so %q cannot be computed", gone.path, symbol)
 			}
 		}
-		return nil, nil, fail(ReasonType, remedy, "%q does not apply to %s and %s", symbol, kind(native(a)), kind(native(b)))
+		return nil, nil, fail(ReasonType, "use numbers on both sides", "%q does not apply to %s and %s", symbol, kind(native(a)), kind(native(b)))
 	}
 	rats := make([]*big.Rat, 0, 2)
 	for _, v := range []number{n, m} {

@@ -1,12 +1,12 @@
 package expr
 
 import (
+	"cmp"
+	"encoding/json"
 	"math"
 	"math/big"
 	"strconv"
 	"strings"
-
-	"encoding/json"
 )
 
 const (
@@ -95,22 +95,11 @@ func digitsEnd(s string) int {
 
 // compare returns -1, 0 or 1 as d is less than, equal to or greater than e.
 func (d decimal) compare(e decimal) int {
-	switch {
-	case d.sign() != e.sign():
-		if d.sign() < e.sign() {
-			return -1
-		}
-		return 1
-	case d.sign() == 0:
-		return 0
+	if d.sign() != e.sign() {
+		return cmp.Compare(d.sign(), e.sign())
 	}
-	magnitude := 0
-	if d.exponent != e.exponent {
-		magnitude = 1
-		if d.exponent < e.exponent {
-			magnitude = -1
-		}
-	} else {
+	magnitude := cmp.Compare(d.exponent, e.exponent)
+	if magnitude == 0 {
 		magnitude = strings.Compare(d.digits, e.digits)
 	}
 	return magnitude * d.sign()

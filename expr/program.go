@@ -70,7 +70,11 @@ func compile(p *parsed, rewrite func(*rewriter) ast.Expr) (*program, error) {
 }
 
 func (p *program) planWith(opts ...cel.ProgramOption) (cel.Program, error) {
-	return environment().PlanProgram(p.tree, append(opts,
+	env, err := environment()
+	if err != nil {
+		return nil, err
+	}
+	return env.PlanProgram(p.tree, append(opts,
 		cel.CostTracking(callCosts{}),
 		cel.CostLimit(costMax),
 		cel.InterruptCheckFrequency(interruptEvery))...)

@@ -1,9 +1,6 @@
 package expr
 
 import (
-	"bytes"
-	"context"
-	"encoding/json"
 	"errors"
 	"maps"
 	"slices"
@@ -11,7 +8,6 @@ import (
 	"strings"
 
 	"cel.dev/cel-go/common/ast"
-	"cel.dev/cel-go/common/types/ref"
 )
 
 const (
@@ -45,16 +41,16 @@ type node interface {
 }
 
 type (
-	constant struct{ value any } // a string, number, boolean or null
-	list     []node
-	object   map[string]node
-	// whole is a string that is one placeholder: it becomes the value itself.
-	whole struct {
+	constantNode struct{ value any } // a string, number, boolean or null
+	listNode     []node
+	objectNode   map[string]node
+	// wholeNode is a string that is one placeholder: it becomes the value itself.
+	wholeNode struct {
 		program *program
 		pointer string
 	}
-	// text is a string with placeholders in it: it becomes a string.
-	text struct {
+	// textNode is a string with placeholders in it: it becomes a string.
+	textNode struct {
 		parts   []part
 		pointer string
 	}
@@ -99,7 +95,7 @@ func (c *templateCompiler) compile(v any, pointer string, depth int) (node, erro
 	}
 	switch v := v.(type) {
 	case []any:
-		made := make(list, 0, len(v))
+		made := make(listNode, 0, len(v))
 		for i, item := range v {
 			n, err := c.compile(item, pointer+"/"+strconv.Itoa(i), depth+1)
 			if err != nil {
@@ -109,7 +105,7 @@ func (c *templateCompiler) compile(v any, pointer string, depth int) (node, erro
 		}
 		return made, c.spend(len(v)+1, pointer)
 	case map[string]any:
-		made := make(object, len(v))
+		made := make(objectNode, len(v))
 		for _, name := range slices.Sorted(maps.Keys(v)) {
 			n, err := c.compile(v[name], pointer+"/"+escapePointer(name), depth+1)
 			if err != nil {
@@ -132,13 +128,13 @@ func (c *templateCompiler) compile(v any, pointer string, depth int) (node, erro
 		}
 		return n, err
 	case nil, bool:
-		return constant{v}, c.spend(5, pointer)
+		return constantNode{v}, c.spend(5, pointer)
 	}
 	number, ok := numberText(v)
 	if !ok {
 		return nil, &SyntaxError{Pointer: pointer, Message: "the template holds " + kind(v) + ", which is not JSON", Remedy: "pass decoded JSON values only"}
 	}
-	return constant{v}, c.spend(len(number), pointer)
+	return constantNode{v}, c.spend(len(number), pointer)
 }
 
 func (c *templateCompiler) spend(n int, pointer string) error {
@@ -158,14 +154,7 @@ var references = []string{"$state.", "$result.", "$user.", "$args."}
 func (c *templateCompiler) compileString(s, pointer string) (node, error) {
 	for _, prefix := range references {
 		if strings.HasPrefix(s, prefix) {
-			prog, err := c.placeholder(s, 1, len(s))
-			if err != nil {
-				return nil, err
-			}
-			if !isStep(prog.parsed.expr) {
-				return nil, &SyntaxError{Source: s, Message: "only a path can follow $", Remedy: "write {{expression}} for more, or $$ for a plain dollar sign"}
-			}
-			return whole{prog, pointer}, nil
+			return c.reference(s, pointer)
 		}
 		if strings.HasPrefix(s, "$"+prefix) {
 			s = s[1:]
@@ -177,13 +166,30 @@ func (c *templateCompiler) compileString(s, pointer string) (node, error) {
 	case err != nil:
 		return nil, err
 	case len(parts) == 0:
-		return constant{""}, nil
+		return constantNode{""}, nil
 	case len(parts) == 1 && parts[0].program != nil:
-		return whole{parts[0].program, pointer}, nil
+		return wholeNode{parts[0].program, pointer}, nil
 	case len(parts) == 1:
-		return constant{parts[0].literal}, nil
+		return constantNode{parts[0].literal}, nil
 	}
-	return text{parts, pointer}, nil
+	return textNode{parts, pointer}, nil
+}
+
+// reference compiles a string that is "$" and a path.
+func (c *templateCompiler) reference(s, pointer string) (node, error) {
+	const remedy = "write {{expression}} for more than a path, or $$ for a plain dollar sign"
+	prog, err := c.placeholder(s, 1, len(s))
+	var syntax *SyntaxError
+	switch {
+	case errors.As(err, &syntax):
+		syntax.Remedy = remedy
+		return nil, syntax
+	case err != nil:
+		return nil, err
+	case !isStep(prog.parsed.expr):
+		return nil, &SyntaxError{Source: s, Message: "only a path can follow $", Remedy: remedy}
+	}
+	return wholeNode{prog, pointer}, nil
 }
 
 // split takes a string apart into literal text and placeholders.
@@ -285,167 +291,6 @@ func compileValue(src string) (*program, error) {
 		return nil, err
 	}
 	return compile(p, func(r *rewriter) ast.Expr { return r.value(p.expr) })
-}
-
-// Render returns the value with every placeholder replaced. A string that is
-// one placeholder becomes the value itself, unrounded and shared with v;
-// within text, strings are written as they are, null as nothing, and other
-// values as compact JSON. Rendered text is not looked at again, so data never
-// acts as a template.
-//
-// A string that is one placeholder for a path that is not there is an error
-// with [ReasonMissing]; a null that is there renders as null. The error is an
-// [*EvalError] whose Pointer leads to the string.
-func (t *Template) Render(ctx context.Context, v Vars) (any, error) {
-	r := &rendering{ctx: ctx, scope: templateScope(&v), budget: meter{left: renderedMax}}
-	out, err := t.root.render(r)
-	var e *EvalError
-	if errors.As(err, &e) && e.Source == "" {
-		e.Source = t.source
-	}
-	return out, err
-}
-
-// rendering is the state of one Render call.
-type rendering struct {
-	ctx    context.Context
-	scope  scope
-	budget meter
-	cost   uint64
-}
-
-// eval evaluates one placeholder.
-func (r *rendering) eval(p *program) (ref.Val, error) {
-	out, details, err := p.exec(r.ctx, p.plan, r.scope)
-	if err != nil {
-		return nil, err
-	}
-	if cost := details.ActualCost(); cost != nil {
-		r.cost += *cost
-	}
-	if r.cost > renderCostMax {
-		return nil, evalErrorf(ReasonCost, "use fewer placeholders", "rendering the template exceeds the cost limit of %d", renderCostMax)
-	}
-	return out, nil
-}
-
-// charge counts a rendered value against the size limit.
-func (r *rendering) charge(v any) error {
-	if !r.budget.take(v, 0) {
-		return errRendered()
-	}
-	return nil
-}
-
-func errRendered() error {
-	return evalErrorf(ReasonSize, "pass a smaller part of the data", "the rendered template is larger than %d bytes", renderedMax)
-}
-
-func (n constant) render(r *rendering) (any, error) {
-	return n.value, r.charge(n.value)
-}
-
-func (n list) render(r *rendering) (any, error) {
-	made := make([]any, 0, len(n))
-	for _, item := range n {
-		v, err := item.render(r)
-		if err != nil {
-			return nil, err
-		}
-		made = append(made, v)
-	}
-	return made, nil
-}
-
-func (n object) render(r *rendering) (any, error) {
-	made := make(map[string]any, len(n))
-	for _, name := range slices.Sorted(maps.Keys(n)) {
-		v, err := n[name].render(r)
-		if err != nil {
-			return nil, err
-		}
-		made[name] = v
-	}
-	return made, nil
-}
-
-func (n whole) render(r *rendering) (any, error) {
-	out, err := r.eval(n.program)
-	if err == nil {
-		if gone, ok := out.(absent); ok {
-			err = evalErrorf(ReasonMissing, "make an earlier step provide it", "%s is missing", gone.path)
-		}
-	}
-	if err != nil {
-		return nil, located(err, n.program, n.pointer)
-	}
-	v := native(out)
-	if err := r.charge(v); err != nil {
-		return nil, located(err, n.program, n.pointer)
-	}
-	return v, nil
-}
-
-func (n text) render(r *rendering) (any, error) {
-	var b strings.Builder
-	for _, p := range n.parts {
-		if p.program == nil {
-			if err := r.charge(p.literal); err != nil {
-				return nil, err
-			}
-			b.WriteString(p.literal)
-			continue
-		}
-		out, err := r.eval(p.program)
-		if err != nil {
-			return nil, located(err, p.program, n.pointer)
-		}
-		v := native(out)
-		if err := r.charge(v); err != nil {
-			return nil, located(err, p.program, n.pointer)
-		}
-		written, err := textOf(v)
-		if err != nil {
-			return nil, located(err, p.program, n.pointer)
-		}
-		b.WriteString(written)
-		if b.Len() > renderedMax {
-			return nil, located(errRendered(), p.program, n.pointer)
-		}
-	}
-	return b.String(), nil
-}
-
-// located says where in the template an error belongs.
-func located(err error, p *program, pointer string) error {
-	var e *EvalError
-	if !errors.As(err, &e) {
-		return err
-	}
-	at := *e
-	at.Source, at.Pointer = p.source, pointer
-	return &at
-}
-
-// textOf writes a value as it appears within text.
-func textOf(v any) (string, error) {
-	switch v := v.(type) {
-	case nil:
-		return "", nil
-	case string:
-		return v, nil
-	}
-	return compactJSON(v)
-}
-
-func compactJSON(v any) (string, error) {
-	var b bytes.Buffer
-	enc := json.NewEncoder(&b)
-	enc.SetEscapeHTML(false)
-	if err := enc.Encode(v); err != nil {
-		return "", evalErrorf(ReasonType, "pass decoded JSON values only", "the value is not JSON: %v", err)
-	}
-	return strings.TrimSuffix(b.String(), "\n"), nil
 }
 
 // Source returns the template as compact JSON.

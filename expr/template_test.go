@@ -115,7 +115,7 @@ func TestTemplateSyntaxErrors(t *testing.T) {
 		{`"{{}}"`, "", 2, "empty"}, {`"{{ key = 1 }}"`, "", 7, "=="},
 		{`"{{ nope(1) }}"`, "", 3, "nope is not a function"},
 		{`{"b":"$state.a + 1"}`, "/b", 0, "only a path"},
-		{`{"b":"$state.a b"}`, "/b", 9, ""},
+		{`{"b":"$state.a costs"}`, "/b", 9, "$$ for a plain dollar"},
 		{`"$state."`, "", 7, ""},
 	}
 	for _, tt := range tests {
@@ -187,6 +187,7 @@ func TestTemplateBounds(t *testing.T) {
 		"placeholders": strings.Repeat("{{a}}", 1001),
 		"expression":   "{{" + strings.Repeat(" ", 5000) + "a}}",
 		"go value":     struct{}{},
+		"not a number": json.Number("abc"),
 		"number":       map[string]any{"x": []string{"y"}},
 	} {
 		t.Run(name, func(t *testing.T) {
