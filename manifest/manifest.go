@@ -2,7 +2,10 @@ package manifest
 
 import (
 	"encoding/json"
+	"slices"
 	"time"
+
+	"github.com/Masterminds/semver/v3"
 
 	"github.com/oap-runtime/oap/expr"
 )
@@ -22,10 +25,43 @@ type Manifest struct {
 	Flags       map[string]bool            // feature flags and whether each is on (S2-94)
 	Extensions  map[string]json.RawMessage // round-trips untouched (S0-37)
 
+	semver *semver.Version
 	digest string
-	source []byte
+	source []byte // canonical
+	root   *node
 	byName map[string]*Action
 }
+
+// Action returns the action of that name.
+func (m *Manifest) Action(name string) (*Action, bool) {
+	a, ok := m.byName[name]
+	return a, ok
+}
+
+// Visible returns the actions that are not behind an off flag and, when allow
+// is not nil, are named in it, in manifest order.
+func (m *Manifest) Visible(allow []string) []*Action {
+	var visible []*Action
+	for _, a := range m.Actions {
+		if a.Flag != "" && !m.Flags[a.Flag] || allow != nil && !slices.Contains(allow, a.Name) {
+			continue
+		}
+		visible = append(visible, a)
+	}
+	return visible
+}
+
+// Digest returns the SHA-256 of JSON in lower-case hex.
+func (m *Manifest) Digest() string { return m.digest }
+
+// JSON returns the document as registered in canonical JSON: RFC 8785, except
+// that integers beyond 2^53 keep their digits. Parsing it gives a manifest
+// with the same digest.
+func (m *Manifest) JSON() json.RawMessage { return slices.Clone(m.source) }
+
+// Semver returns the version, with parts that are not written as zero (2.0 is
+// 2.0.0). It is never nil.
+func (m *Manifest) Semver() *semver.Version { return m.semver }
 
 // PlannerOptions tune how a model is asked for plans.
 type PlannerOptions struct {
