@@ -1,0 +1,21 @@
+package main
+
+import (
+	"io"
+	"log/slog"
+)
+
+// logFlags say how the log is written.
+type logFlags struct {
+	LogFormat string     `help:"Form of the log: ${enum}." enum:"json,text" default:"json" env:"OAP_LOG_FORMAT" group:"server"`
+	LogLevel  slog.Level `help:"Least important lines to write: debug, info, warn or error." default:"info" env:"OAP_LOG_LEVEL" placeholder:"LEVEL" group:"server"`
+}
+
+// logger returns a logger that writes to w.
+func (f logFlags) logger(w io.Writer) *slog.Logger {
+	o := &slog.HandlerOptions{Level: f.LogLevel}
+	if f.LogFormat == "text" {
+		return slog.New(slog.NewTextHandler(w, o))
+	}
+	return slog.New(slog.NewJSONHandler(w, o))
+}
