@@ -20,6 +20,9 @@ const (
 	templateDepthMax = 100
 	// placeholdersMax bounds its placeholders; more do not compile.
 	placeholdersMax = 1000
+	// placeholderBytesMax bounds the expressions of one template together; more
+	// do not compile. It keeps compiling well under a second.
+	placeholderBytesMax = 256 << 10
 	// renderCostMax bounds the work of all placeholders of one rendering
 	// together; more is a cost error.
 	renderCostMax = 10 * costMax
@@ -86,6 +89,7 @@ func CompileTemplate(v any) (*Template, error) {
 type templateCompiler struct {
 	names  map[string]bool
 	count  int
+	bytes  int // in all placeholders so far
 	budget meter
 }
 
@@ -268,6 +272,9 @@ func placeholderEnd(s string, from int) int {
 func (c *templateCompiler) placeholder(s string, from, to int) (*program, error) {
 	if c.count++; c.count > placeholdersMax {
 		return nil, &SyntaxError{Source: s, Offset: from, Message: "the template has more than " + strconv.Itoa(placeholdersMax) + " placeholders", Remedy: "pass lists and objects whole"}
+	}
+	if c.bytes += to - from; c.bytes > placeholderBytesMax {
+		return nil, &SyntaxError{Source: s, Offset: from, Message: "the expressions of the template are longer than " + strconv.Itoa(placeholderBytesMax) + " bytes", Remedy: "pass lists and objects whole"}
 	}
 	prog, err := compileValue(s[from:to])
 	if err != nil {

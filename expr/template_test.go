@@ -185,6 +185,7 @@ func TestTemplateBounds(t *testing.T) {
 		"depth":        nested,
 		"size":         strings.Repeat("x", 2<<20),
 		"placeholders": strings.Repeat("{{a}}", 1001),
+		"expressions":  strings.Repeat("{{"+strings.Repeat(" ", 4000)+"a}}", 70),
 		"expression":   "{{" + strings.Repeat(" ", 5000) + "a}}",
 		"go value":     struct{}{},
 		"not a number": json.Number("abc"),
