@@ -45,7 +45,7 @@ const (
 )
 
 type eventsInput struct {
-	sessionPath
+	SessionPath
 	LastEventID string `header:"Last-Event-ID" maxLength:"100" doc:"seq of the last event you have; EventSource sends it when it reconnects. It outranks after="`
 	After       int64  `query:"after" minimum:"0" default:"0" doc:"seq of the last event you have"`
 	Types       string `query:"types" maxLength:"500" doc:"only these types, separated by commas" example:"call.finished,session.completed"`

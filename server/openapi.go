@@ -85,6 +85,7 @@ type operation struct {
 func (o *operation) open() *operation {
 	o.Security = []map[string][]string{}
 	delete(o.Responses, "401")
+	delete(o.Responses, "503")
 	return o
 }
 

@@ -16,14 +16,14 @@ import (
 	"github.com/oap-runtime/oap/session"
 )
 
-// sessionPath is the path parameter of every route on one session.
-type sessionPath struct {
+// SessionPath is the path parameter of every route on one session.
+type SessionPath struct {
 	ID string `path:"id" maxLength:"36" doc:"the session's id"`
 }
 
 // id returns the session's id. What cannot be an id is not looked up, and
 // answered like an id that does not exist.
-func (p sessionPath) id() (string, error) {
+func (p SessionPath) id() (string, error) {
 	if u, err := uuid.Parse(p.ID); err != nil || u.String() != p.ID {
 		return "", session.ErrNotFound
 	}
@@ -116,7 +116,7 @@ func linkNext(path string, q url.Values) string {
 }
 
 type getInput struct {
-	sessionPath
+	SessionPath
 	IfNoneMatch string `header:"If-None-Match" doc:"an ETag you have; 304 when the session has not moved since"`
 }
 
@@ -184,7 +184,7 @@ const (
 	detailEnded    = "Session already completed"          // S2-61
 )
 
-func (s *Server) step(ctx context.Context, in *sessionPath) (*stepOutput, error) {
+func (s *Server) step(ctx context.Context, in *SessionPath) (*stepOutput, error) {
 	id, err := in.id()
 	if err != nil {
 		return nil, err
@@ -251,7 +251,7 @@ func seedFailure(err error) error {
 }
 
 type runInput struct {
-	sessionPath
+	SessionPath
 	Wait int `query:"wait" minimum:"0" maximum:"60" default:"0" doc:"seconds to wait for the session to pause or end"`
 }
 
@@ -287,7 +287,7 @@ type InputBody struct {
 }
 
 type inputInput struct {
-	sessionPath
+	SessionPath
 	Body InputBody
 }
 
@@ -319,7 +319,7 @@ type CancelBody struct {
 }
 
 type cancelInput struct {
-	sessionPath
+	SessionPath
 	Body *CancelBody
 }
 
@@ -351,7 +351,7 @@ type closeOutput struct {
 	Body CloseResponse
 }
 
-func (s *Server) closeSession(ctx context.Context, in *sessionPath) (*closeOutput, error) {
+func (s *Server) closeSession(ctx context.Context, in *SessionPath) (*closeOutput, error) {
 	id, err := in.id()
 	if err != nil {
 		return nil, err
@@ -367,7 +367,7 @@ type verifyOutput struct {
 	Body session.Verification
 }
 
-func (s *Server) verify(ctx context.Context, in *sessionPath) (*verifyOutput, error) {
+func (s *Server) verify(ctx context.Context, in *SessionPath) (*verifyOutput, error) {
 	id, err := in.id()
 	if err != nil {
 		return nil, err

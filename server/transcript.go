@@ -10,7 +10,7 @@ import (
 )
 
 type transcriptInput struct {
-	sessionPath
+	SessionPath
 	Format string `query:"format" enum:"json,jsonl" default:"json" doc:"json: the transcript; jsonl: the log, one event a line"`
 }
 
