@@ -102,7 +102,7 @@ func checkPreconditions(ctx context.Context, c Call) error {
 	}
 	for i, p := range c.Action.Preconditions {
 		pointer := fmt.Sprintf("/preconditions/%d", i)
-		holds, err := p.Eval(ctx, vars)
+		holds, why, err := p.Explain(ctx, vars)
 		if err != nil {
 			if ctx.Err() != nil {
 				return fmt.Errorf("call %s: precondition %q: %w", c.ID, p.Source(), context.Cause(ctx))
@@ -112,7 +112,7 @@ func checkPreconditions(ctx context.Context, c Call) error {
 		}
 		if !holds {
 			return fault.New(fault.PreconditionFailed, "a precondition of %s does not hold: %s", c.Action.Name, p.Source()).
-				With(fault.Detail{Pointer: pointer, Message: "it is false in the present state", Remedy: "bring about what it asks for first"})
+				With(fault.Detail{Pointer: pointer, Message: why, Remedy: "bring about what it asks for first"})
 		}
 	}
 	return nil
