@@ -17,8 +17,10 @@ const (
 
 	// repairMax is how many bytes of one answer are handed to the repair grammar,
 	// whose time is not linear; answers with more malformed JSON are refused.
-	// Its depth is bounded by depthMax.
+	// Its depth is bounded by depthMax, and its quotes, in whose number the time
+	// is quadratic, by quotesMax.
 	repairMax = 64 << 10
+	quotesMax = 4096
 )
 
 // A candidate is a piece of an answer that is or can be made JSON.
@@ -112,6 +114,9 @@ func readSpan(s string, malformed *int) (c candidate, ok bool, err *jsonError) {
 	if bracketDepth(s) > depthMax {
 		return candidate{}, false, refusal("JSON nests deeper than %d levels", depthMax)
 	}
+	if n := countQuotes(s); n > quotesMax {
+		return candidate{}, false, refusal("malformed JSON with %d quotation marks is too tangled to repair (%d)", n, quotesMax)
+	}
 	mended, rerr := jsonrepair.Repair(s)
 	if rerr != nil {
 		return candidate{}, false, nil
@@ -173,6 +178,15 @@ func spanLength(s string) int {
 		}
 	}
 	return len(s)
+}
+
+func countQuotes(s string) (n int) {
+	for _, r := range s {
+		if strings.ContainsRune("\"'`´“”‘’", r) {
+			n++
+		}
+	}
+	return n
 }
 
 // bracketDepth counts opening brackets without regard for strings: what is

@@ -43,12 +43,13 @@ type Request struct {
 
 // A Turn is one finished call.
 type Turn struct {
-	Step   int             `json:"step"`
-	Action string          `json:"action"`
-	Args   json.RawMessage `json:"args"`
-	OK     bool            `json:"ok"`
-	Output json.RawMessage `json:"output,omitempty"`
-	Error  string          `json:"error,omitempty"` // "code: message"
+	Step      int             `json:"step"`
+	Action    string          `json:"action"`
+	Args      json.RawMessage `json:"args"`
+	OutputKey string          `json:"output_key,omitempty"` // name of Output for placeholders (S0-47)
+	OK        bool            `json:"ok"`
+	Output    json.RawMessage `json:"output,omitempty"`
+	Error     string          `json:"error,omitempty"` // "code: message"
 }
 
 // Progress is one live sign of a planner at work.
@@ -117,6 +118,16 @@ func (m Message) Text() string {
 	return string(b)
 }
 
+// A Failure is the error of a planner that has asked a model before it failed:
+// the exchanges are to be recorded with it. It unwraps to the cause.
+type Failure struct {
+	Err       error
+	Exchanges []Exchange
+}
+
+func (f *Failure) Error() string { return f.Err.Error() }
+func (f *Failure) Unwrap() error { return f.Err }
+
 // Usage counts what a model call took. Estimated marks counts that the
 // provider did not report or reported implausibly.
 type Usage struct {
@@ -142,7 +153,11 @@ func (u Usage) Add(v Usage) Usage {
 
 // A Model turns messages into text. Complete retries what is worth retrying
 // and returns a *fault.Error with code ModelFailed or ModelMisconfigured when
-// it gives up.
+// it gives up; the Completion then still says what the attempts took. A model
+// without native structured output ignores Prompt.Schema.
+//
+// emit, which may be nil, receives the answer piece by piece. An empty piece
+// means that the answer starts over, because it was cut and is asked for again.
 type Model interface {
 	Complete(ctx context.Context, p Prompt, emit func(delta string)) (Completion, error)
 }
