@@ -6,7 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"sync"
 	"time"
+
+	"github.com/tetratelabs/wazero"
 )
 
 // Runtime names a language that the sandbox can run.
@@ -108,6 +111,24 @@ var (
 type Sandbox struct {
 	config  Config
 	workers *workers
+	engines map[Runtime]*slot
+
+	cacheOnce sync.Once
+	cache     wazero.CompilationCache // nil without a CacheDir
+	cacheErr  error
+
+	mu     sync.Mutex
+	closed bool
+	builds sync.WaitGroup // engines being built; added to under mu
+}
+
+// slot is the place of one engine. Building starts with the first use and happens once.
+type slot struct {
+	language language
+	once     sync.Once
+	done     chan struct{} // closed when engine and err are final
+	engine   *engine
+	err      error
 }
 
 const (
@@ -129,27 +150,107 @@ func New(cfg Config) (*Sandbox, error) {
 	if cfg.QueueMax < 1 || cfg.QueueMax > queueMax {
 		return nil, &InvalidError{"queue_max", fmt.Sprintf("%d is not between 1 and %d", cfg.QueueMax, queueMax)}
 	}
-	return &Sandbox{config: cfg, workers: newWorkers(cfg.Workers, cfg.QueueMax)}, nil
+	return &Sandbox{
+		config:  cfg,
+		workers: newWorkers(cfg.Workers, cfg.QueueMax),
+		engines: map[Runtime]*slot{
+			JavaScript: {language: &quickjs{}, done: make(chan struct{})},
+		},
+	}, nil
 }
 
 // Warm blocks until the engines of the given runtimes (all when none is given) are ready to run code.
 func (s *Sandbox) Warm(ctx context.Context, rt ...Runtime) error {
+	if len(rt) == 0 {
+		rt = []Runtime{Python, JavaScript}
+	}
+	for _, r := range rt {
+		if err := s.start(r); err != nil {
+			return err
+		}
+	}
+	for _, r := range rt {
+		if _, err := s.engine(ctx, r); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 
-// Run executes p with input, a JSON text (empty means {}), and waits for its result.
-func (s *Sandbox) Run(ctx context.Context, p Program, input json.RawMessage) (Outcome, error) {
-	if err := p.Limits.Validate(); err != nil {
-		return Outcome{}, err
+// start makes sure that the engine of rt is being built.
+func (s *Sandbox) start(rt Runtime) error {
+	slot := s.engines[rt]
+	if slot == nil {
+		return &InvalidError{"runtime", fmt.Sprintf("%q is unknown; known are %q and %q", rt, Python, JavaScript)}
 	}
-	if err := s.workers.acquire(ctx); err != nil {
-		return Outcome{}, err
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return ErrClosed
 	}
-	defer s.workers.release()
-	return Outcome{}, &InvalidError{"runtime", fmt.Sprintf("%q is not built in", p.Runtime)}
+	slot.once.Do(func() {
+		s.builds.Go(func() {
+			defer close(slot.done)
+			if slot.engine, slot.err = s.build(slot.language); slot.err != nil {
+				slot.err = fmt.Errorf("sandbox: prepare %s: %w", rt, slot.err)
+			}
+		})
+	})
+	return nil
 }
 
-// Close stops accepting runs, waits for those in flight until ctx ends and frees the engines.
+func (s *Sandbox) build(l language) (*engine, error) {
+	s.cacheOnce.Do(func() { s.cache, s.cacheErr = openCache(s.config.CacheDir) })
+	if s.cacheErr != nil {
+		return nil, s.cacheErr
+	}
+	return buildEngine(context.Background(), l, s.cache)
+}
+
+// engine waits until the engine of rt is ready.
+func (s *Sandbox) engine(ctx context.Context, rt Runtime) (*engine, error) {
+	if err := s.start(rt); err != nil {
+		return nil, err
+	}
+	slot := s.engines[rt]
+	select {
+	case <-slot.done:
+		return slot.engine, slot.err
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+}
+
+// Close stops accepting runs, waits for those in flight until ctx ends and frees the engines. When ctx ends first, the
+// engines are left alone and Close may be called again.
 func (s *Sandbox) Close(ctx context.Context) error {
-	return nil
+	s.mu.Lock()
+	s.closed = true
+	s.mu.Unlock()
+	built := make(chan struct{})
+	go func() {
+		s.builds.Wait()
+		close(built)
+	}()
+	select {
+	case <-built:
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	if err := s.workers.drain(ctx); err != nil {
+		return err
+	}
+	defer s.workers.resume()
+	var errs []error
+	for _, slot := range s.engines {
+		if slot.engine != nil {
+			errs = append(errs, slot.engine.close(ctx))
+			slot.engine, slot.err = nil, ErrClosed
+		}
+	}
+	if s.cache != nil {
+		errs = append(errs, s.cache.Close(ctx))
+		s.cache = nil
+	}
+	return errors.Join(errs...)
 }

@@ -10,12 +10,13 @@ import (
 // workers lets a fixed number of runs execute at a time and keeps the rest in order of arrival.
 type workers struct {
 	slots   *semaphore.Weighted
+	n       int64
 	waiting atomic.Int64
 	max     int64 // bound of waiting; beyond it acquire fails with ErrBusy
 }
 
 func newWorkers(n, queueMax int) *workers {
-	return &workers{slots: semaphore.NewWeighted(int64(n)), max: int64(queueMax)}
+	return &workers{slots: semaphore.NewWeighted(int64(n)), n: int64(n), max: int64(queueMax)}
 }
 
 // acquire waits for a slot until ctx ends. Every successful call is paired with one release.
@@ -35,3 +36,13 @@ func (w *workers) acquire(ctx context.Context) error {
 }
 
 func (w *workers) release() { w.slots.Release(1) }
+
+// drain waits until no run holds a slot, and keeps them all until resume.
+func (w *workers) drain(ctx context.Context) error {
+	if err := w.slots.Acquire(ctx, w.n); err != nil {
+		return context.Cause(ctx)
+	}
+	return nil
+}
+
+func (w *workers) resume() { w.slots.Release(w.n) }

@@ -1,0 +1,266 @@
+package sandbox
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+
+	"github.com/tetratelabs/wazero"
+	"github.com/tetratelabs/wazero/api"
+	"github.com/tetratelabs/wazero/experimental"
+
+	"github.com/oap-runtime/oap/sandbox/internal/cow"
+	"github.com/oap-runtime/oap/sandbox/internal/wasi"
+	"github.com/oap-runtime/oap/sandbox/wasmedit"
+)
+
+// language is what differs between the runtimes.
+type language interface {
+	// wasm returns the reactor module.
+	wasm() ([]byte, error)
+
+	// files returns what guests see under /lib.
+	files() (*wasi.Tree, error)
+
+	// host provides the reactor's own imports in r.
+	host(ctx context.Context, r wazero.Runtime) error
+
+	// exports lists the functions of the reactor that boot and run call.
+	exports() []string
+
+	// boot brings a new instance to the state that is snapshotted.
+	boot(ctx context.Context, in *instance) error
+
+	// run executes a request in an instance that started from the snapshot. The outcome is in the instance's execution;
+	// an error means that the guest was stopped.
+	run(ctx context.Context, in *instance, request []byte) error
+
+	// outOfMemory tells whether an exception is the language's way to say that memory was refused.
+	outOfMemory(e *GuestError) bool
+
+	// fuelPerMS is how much fuel the language burns in a millisecond of the reference machine.
+	fuelPerMS() int64
+}
+
+const (
+	hostModule   = "sandbox"
+	refuelImport = "refuel"
+	fuelGlobal   = "sandbox.fuel"
+	stackGlobal  = "sandbox.stack"
+	statePrefix  = "sandbox.state."
+
+	// bootMemoryBytes bounds the memory an engine may take while it starts.
+	bootMemoryBytes = 256 << 20
+
+	// bootFuel bounds its work: about a minute. Reaching it is a defect of the engine.
+	bootFuel = 10_000_000_000
+
+	// compileWorkers is how many goroutines compile one module. More gain little, and the machine has other work.
+	compileWorkers = 2
+)
+
+// engine is a language that is ready to run: compiled once, started once, and snapshotted.
+type engine struct {
+	language language
+	runtime  wazero.Runtime
+	compiled wazero.CompiledModule
+
+	image      cow.Image
+	imageBytes int
+	state      []globalValue // mutable globals of the module itself, as they were in the snapshot
+}
+
+type globalValue struct {
+	name  string
+	value uint64
+}
+
+// buildEngine compiles and starts a language. It takes seconds without a cache and a fraction of one with it.
+func buildEngine(ctx context.Context, l language, cache wazero.CompilationCache) (*engine, error) {
+	wasm, err := l.wasm()
+	if err != nil {
+		return nil, err
+	}
+	module, err := wasmedit.Parse(wasm)
+	if err != nil {
+		return nil, err
+	}
+	names := module.ExportMutableGlobals(statePrefix)
+	report, err := module.Meter(wasmedit.Meter{
+		RefuelModule: hostModule, RefuelName: refuelImport, FuelGlobal: fuelGlobal, StackGlobal: stackGlobal, StackStart: stackMax,
+	})
+	if err != nil {
+		return nil, err
+	}
+	if report.TableChanges || report.DataUses {
+		return nil, errors.New("the engine keeps state outside its memory and globals")
+	}
+	initial, err := module.DetachData()
+	if err != nil {
+		return nil, err
+	}
+	if err := module.ClampMemory(memoryMax / wasmedit.PageSize); err != nil {
+		return nil, err
+	}
+	keep := map[string]bool{fuelGlobal: true, stackGlobal: true, "memory": true}
+	for _, n := range append(names, l.exports()...) {
+		keep[n] = true
+	}
+	module.KeepExports(func(e wasmedit.Export) bool { return keep[e.Name] })
+
+	// The engine lives as long as its Sandbox: nothing in it may depend on the context of whoever asked for it first.
+	ctx = context.WithoutCancel(ctx)
+	config := wazero.NewRuntimeConfigCompiler().WithDebugInfoEnabled(false)
+	if cache != nil {
+		config = config.WithCompilationCache(cache)
+	}
+	e := &engine{language: l, runtime: wazero.NewRuntimeWithConfig(ctx, config)}
+	if err := e.prepare(ctx, module.Encode(), initial, names); err != nil {
+		return nil, errors.Join(err, e.close(ctx))
+	}
+	return e, nil
+}
+
+func (e *engine) prepare(ctx context.Context, wasm, initial []byte, names []string) error {
+	files, err := e.language.files()
+	if err != nil {
+		return err
+	}
+	if err := wasi.Instantiate(ctx, e.runtime, files, "/lib"); err != nil {
+		return fmt.Errorf("provide WASI: %w", err)
+	}
+	if err := e.language.host(ctx, e.runtime); err != nil {
+		return fmt.Errorf("provide host functions: %w", err)
+	}
+	e.compiled, err = e.runtime.CompileModule(experimental.WithCompilationWorkers(ctx, compileWorkers), wasm)
+	if err != nil {
+		return fmt.Errorf("compile: %w", err)
+	}
+	return e.snapshot(ctx, initial, names)
+}
+
+// snapshot starts the engine in an instance of its own and keeps what its memory and globals became.
+func (e *engine) snapshot(ctx context.Context, initial []byte, names []string) (err error) {
+	blank, err := cow.New(initial)
+	if err != nil {
+		return err
+	}
+	e.image, e.imageBytes = blank, len(initial)
+	defer func() {
+		err = errors.Join(err, blank.Close())
+		if e.image == blank {
+			e.image = nil
+		}
+	}()
+
+	limits := Limits{MemoryBytes: bootMemoryBytes, StackBytes: stackMax, Wall: wallMax}.WithDefaults()
+	x := newExecution(ctx, Program{Limits: limits}, e.language, bootFuel)
+	in, err := e.spawn(ctx, x)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, in.close(ctx)) }()
+	if err := e.language.boot(wasi.WithProcess(ctx, x), in); err != nil {
+		return fmt.Errorf("start: %w (%s)", err, x.stderr.String())
+	}
+	for _, n := range names {
+		e.state = append(e.state, globalValue{n, in.module.ExportedGlobal(n).Get()})
+	}
+	memory := in.module.Memory()
+	content, ok := memory.Read(0, memory.Size())
+	if !ok {
+		return errors.New("start: the memory cannot be read")
+	}
+	e.image, err = cow.New(content)
+	e.imageBytes = len(content)
+	return err
+}
+
+// instance is one copy of an engine, executing for x.
+type instance struct {
+	module      api.Module
+	memory      cow.Memory
+	fuel, stack api.MutableGlobal
+	state       []globalValue
+	x           *execution
+}
+
+// spawn makes an instance from the engine's image, limited as x says.
+func (e *engine) spawn(ctx context.Context, x *execution) (*instance, error) {
+	memory, err := e.image.Memory(int(x.limits.MemoryBytes))
+	if err != nil {
+		return nil, err
+	}
+	config := wazero.NewModuleConfig().WithName("").WithStartFunctions()
+	give := experimental.MemoryAllocatorFunc(func(_, _ uint64) experimental.LinearMemory { return memory })
+	module, err := e.runtime.InstantiateModule(experimental.WithMemoryAllocator(ctx, give), e.compiled, config)
+	if err != nil {
+		memory.Free()
+		return nil, fmt.Errorf("instantiate: %w", err)
+	}
+	in := &instance{module: module, memory: memory, state: e.state, x: x}
+	in.fuel = module.ExportedGlobal(fuelGlobal).(api.MutableGlobal)
+	in.stack = module.ExportedGlobal(stackGlobal).(api.MutableGlobal)
+	if missing := e.imageBytes - int(module.Memory().Size()); missing > 0 {
+		if _, ok := module.Memory().Grow(uint32(missing / wasmedit.PageSize)); !ok {
+			return nil, errors.Join(errors.New("instantiate: the image does not fit"), in.close(ctx))
+		}
+	}
+	for _, g := range e.state {
+		module.ExportedGlobal(g.name).(api.MutableGlobal).Set(g.value)
+	}
+	x.attach(in)
+	return in, nil
+}
+
+// close frees the instance. No call into it may be running.
+func (in *instance) close(ctx context.Context) error {
+	return in.module.Close(context.WithoutCancel(ctx))
+}
+
+// call calls an exported function and returns its result, 0 when it has none.
+func (in *instance) call(ctx context.Context, name string, args ...uint64) (uint64, error) {
+	results, err := in.module.ExportedFunction(name).Call(ctx, args...)
+	if err != nil || len(results) == 0 {
+		return 0, err
+	}
+	return results[0], nil
+}
+
+// stackPointerLost tells whether the engine's own stack, which lies below its data, has run over its end.
+func (in *instance) stackPointerLost() bool {
+	const least = 4096
+	for _, g := range in.state {
+		now := uint32(in.module.ExportedGlobal(g.name).Get())
+		if now < least || now > uint32(g.value) {
+			return true
+		}
+	}
+	return false
+}
+
+func (e *engine) close(ctx context.Context) error {
+	err := e.runtime.Close(ctx)
+	if e.image != nil {
+		err = errors.Join(err, e.image.Close())
+	}
+	return err
+}
+
+// stopped is what a host function panics with to stop the guest; the WebAssembly runtime hands it back as an error.
+type stopped struct{ err error }
+
+func (s *stopped) Error() string { return s.err.Error() }
+func (s *stopped) Unwrap() error { return s.err }
+
+// exited is the error of a guest that called exit.
+type exited struct{ code uint32 }
+
+func (e *exited) Error() string { return fmt.Sprintf("exit status %d", e.code) }
+
+// hostDefect tells whether err comes from a Go panic in a host function, which is our mistake and not the guest's.
+func hostDefect(err error) bool {
+	var fault runtime.Error
+	return errors.As(err, &fault)
+}

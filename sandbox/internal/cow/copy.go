@@ -1,0 +1,41 @@
+package cow
+
+// plainImage is the portable Image.
+type plainImage struct {
+	content []byte
+}
+
+func newPlainImage(content []byte) *plainImage {
+	return &plainImage{content: append([]byte(nil), content...)}
+}
+
+func (im *plainImage) Memory(limit int) (Memory, error) {
+	return &plainMemory{buffer: append([]byte(nil), im.content...), limit: limit}, nil
+}
+
+func (im *plainImage) Close() error { return nil }
+
+// plainMemory is a slice that is moved when it grows.
+type plainMemory struct {
+	usage
+	buffer []byte
+	limit  int
+}
+
+// Reallocate implements the linear memory of the WebAssembly runtime; nil makes memory.grow fail in the guest.
+func (m *plainMemory) Reallocate(size uint64) []byte {
+	if !m.grant(size, m.limit) {
+		return nil
+	}
+	if n := int(size); n > len(m.buffer) {
+		if n > cap(m.buffer) {
+			grown := make([]byte, len(m.buffer), min(max(2*cap(m.buffer), n), m.limit))
+			copy(grown, m.buffer)
+			m.buffer = grown
+		}
+		m.buffer = m.buffer[:n]
+	}
+	return m.buffer[:size:size]
+}
+
+func (m *plainMemory) Free() { m.buffer = nil }

@@ -1,0 +1,5 @@
+//go:build !linux
+
+package cow
+
+func newImage(content []byte) (Image, error) { return newPlainImage(content), nil }
