@@ -251,9 +251,6 @@ func (t *turn) fill(ctx context.Context, raw json.RawMessage) (json.RawMessage, 
 	if err != nil {
 		return nil, fault.Wrap(err, fault.ActionInvalid, "a placeholder in the arguments cannot be read: %v", err)
 	}
-	if !tmpl.HasPlaceholders() {
-		return raw, nil
-	}
 	outputs := map[string]any{}
 	for _, c := range t.tail.history() {
 		if c.OutputKey == "" || !c.finished.Success {

@@ -509,7 +509,7 @@ func TestIdempotentCreate(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	if slices.Compact(ids); slices.ContainsFunc(ids, func(id string) bool { return id != ids[0] && id != "" }) || replays.Load() != int32(len(ids)-1) {
+	if slices.ContainsFunc(ids, func(id string) bool { return id != ids[0] }) || replays.Load() != int32(len(ids)-1) {
 		t.Errorf("ids %v, %d replays", ids, replays.Load())
 	}
 	if _, _, err := b.Create(t.Context(), session.CreateRequest{Goal: "other", IdempotencyKey: "k"}); codeOf(err) != fault.IdempotencyReused {
