@@ -42,7 +42,8 @@ type door struct {
 	result  []byte
 	failure *GuestError
 	calls   int
-	busy    bool // a message is being served
+	busy    bool   // a message is being served
+	reply   []byte // waits for the guest to take it
 }
 
 // request serves one message from the guest and returns the reply, empty when there is none.

@@ -154,6 +154,7 @@ func New(cfg Config) (*Sandbox, error) {
 		config:  cfg,
 		workers: newWorkers(cfg.Workers, cfg.QueueMax),
 		engines: map[Runtime]*slot{
+			Python:     {language: cpython{}, done: make(chan struct{})},
 			JavaScript: {language: &quickjs{}, done: make(chan struct{})},
 		},
 	}, nil
