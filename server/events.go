@@ -55,12 +55,8 @@ type eventsInput struct {
 	AccessToken string `query:"access_token" maxLength:"500" doc:"the API key, for EventSource, which cannot send headers"`
 }
 
-type eventsOutput struct {
-	Body func(huma.Context)
-}
-
 // events answers with the log of a session, as a page or as a stream.
-func (s *Server) events(ctx context.Context, in *eventsInput) (*eventsOutput, error) {
+func (s *Server) events(ctx context.Context, in *eventsInput) (*written, error) {
 	id, err := in.id()
 	if err != nil {
 		return nil, err
@@ -82,17 +78,17 @@ func (s *Server) events(ctx context.Context, in *eventsInput) (*eventsOutput, er
 		if err != nil {
 			return nil, err
 		}
-		return &eventsOutput{Body: func(hc huma.Context) { s.writePage(hc, in, page) }}, nil
+		return &written{Body: func(hc huma.Context) { s.writePage(hc, in, page) }}, nil
 	}
 	if in.LastEventID != "" && r.ended && r.after >= v.Session.LastSeq {
 		// The answer that tells an EventSource to stop reconnecting.
-		return &eventsOutput{Body: func(hc huma.Context) { hc.SetStatus(http.StatusNoContent) }}, nil
+		return &written{Body: func(hc huma.Context) { hc.SetStatus(http.StatusNoContent) }}, nil
 	}
 	release, err := s.enter()
 	if err != nil {
 		return nil, err
 	}
-	return &eventsOutput{Body: func(hc huma.Context) {
+	return &written{Body: func(hc huma.Context) {
 		defer release()
 		c := humagin.Unwrap(hc)
 		w := &eventWriter{w: c.Writer}
@@ -211,7 +207,6 @@ func (s *Server) eventPage(ctx context.Context, r *logReader, in *eventsInput) (
 }
 
 func (s *Server) writePage(hc huma.Context, in *eventsInput, page EventPage) {
-	hc.SetHeader("Content-Type", "application/json")
 	if !page.Ended {
 		q := url.Values{"after": {strconv.FormatInt(page.NextAfter, 10)}, "limit": {strconv.Itoa(in.Limit)}}
 		if in.Types != "" {
@@ -219,10 +214,7 @@ func (s *Server) writePage(hc huma.Context, in *eventsInput, page EventPage) {
 		}
 		hc.SetHeader("Link", linkNext("/sessions/"+in.ID+"/events", q))
 	}
-	hc.SetStatus(http.StatusOK)
-	if err := s.api.Marshal(hc.BodyWriter(), "application/json", page); err != nil {
-		panic(fmt.Errorf("write a page of events: %w", err))
-	}
+	s.writeJSON(hc, page)
 }
 
 // stream sends what the log holds, then follows the session until it ends, the

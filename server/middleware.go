@@ -40,7 +40,10 @@ func (s *Server) newEngine() *gin.Engine {
 		fail(c, fault.New(fault.NotFound, "no such route; see /docs for those there are"))
 	})
 	e.NoMethod(func(c *gin.Context) {
-		fail(c, fault.New(fault.MethodNotAllowed, "this route answers %s only", c.Writer.Header().Get("Allow")))
+		allowed := strings.Split(c.Writer.Header().Get("Allow"), ", ")
+		slices.Sort(allowed)
+		c.Header("Allow", strings.Join(allowed, ", "))
+		fail(c, fault.New(fault.MethodNotAllowed, "this route answers %s only", strings.Join(allowed, " and ")))
 	})
 	return e
 }

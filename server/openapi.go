@@ -110,9 +110,13 @@ func (o *operation) answer(status int, example json.RawMessage) *operation {
 	return o
 }
 
-// also describes an answer without a body.
-func (o *operation) also(status int, description string) *operation {
-	o.Responses[strconv.Itoa(status)] = &huma.Response{Description: description}
+// also describes an answer without a body, and its headers.
+func (o *operation) also(status int, description string, headers ...string) *operation {
+	r := &huma.Response{Description: description, Headers: map[string]*huma.Param{}}
+	for _, name := range headers {
+		r.Headers[name] = header("")
+	}
+	o.Responses[strconv.Itoa(status)] = r
 	return o
 }
 
@@ -177,6 +181,10 @@ func (o *operation) document(item *huma.PathItem) {
 		}
 		r.Headers["X-Request-Id"] = header("the request's id")
 		switch status {
+		case "200":
+			if o.OperationID == "read-events" {
+				r.Headers["Link"] = header("page only: what follows, with rel=\"next\"")
+			}
 		case "401":
 			r.Headers["WWW-Authenticate"] = header("Bearer")
 		case "409", "429", "502", "503":

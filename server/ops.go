@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"runtime"
 	"time"
@@ -71,29 +72,36 @@ type Info struct {
 	Links   map[string]string `json:"links"`
 }
 
-type rootOutput struct {
-	Status   int
-	Location string `header:"Location" doc:"with 303"`
-	Vary     string `header:"Vary"`
-	Body     *Info
-}
-
 // root answers programs with JSON and browsers with a page (C-17).
-func (s *Server) root(ctx context.Context, _ *noInput) (*rootOutput, error) {
-	if prefers(ctx, "text/html", "application/json") {
-		return &rootOutput{Status: http.StatusSeeOther, Location: "/docs", Vary: "Accept"}, nil
-	}
-	return &rootOutput{Status: http.StatusOK, Vary: "Accept", Body: &Info{
-		Name: s.cfg.Name, Version: s.cfg.Version,
-		Links: map[string]string{
-			"docs": "/docs", "openapi": "/openapi.json", "sessions": "/sessions", "manifests": "/manifests",
-			"health": "/healthz", "ready": "/readyz", "version": "/version",
-		},
+func (s *Server) root(ctx context.Context, _ *noInput) (*written, error) {
+	return &written{Body: func(hc huma.Context) {
+		hc.AppendHeader("Vary", "Accept")
+		if prefers(ctx, "text/html", "application/json") {
+			hc.SetHeader("Location", "/docs")
+			hc.SetStatus(http.StatusSeeOther)
+			return
+		}
+		s.writeJSON(hc, Info{
+			Name: s.cfg.Name, Version: s.cfg.Version,
+			Links: map[string]string{
+				"docs": "/docs", "openapi": "/openapi.json", "sessions": "/sessions", "manifests": "/manifests",
+				"health": "/healthz", "ready": "/readyz", "version": "/version",
+			},
+		})
 	}}, nil
 }
 
-func (s *Server) openapi(context.Context, *noInput) (*eventsOutput, error) {
-	return &eventsOutput{Body: func(hc huma.Context) {
+// writeJSON writes a whole answer of a handler that writes for itself.
+func (s *Server) writeJSON(hc huma.Context, v any) {
+	hc.SetHeader("Content-Type", "application/json")
+	hc.SetStatus(http.StatusOK)
+	if err := s.api.Marshal(hc.BodyWriter(), "application/json", v); err != nil {
+		panic(fmt.Errorf("write the answer: %w", err)) // cuts it off, see recoverPanic
+	}
+}
+
+func (s *Server) openapi(context.Context, *noInput) (*written, error) {
+	return &written{Body: func(hc huma.Context) {
 		hc.SetHeader("Content-Type", "application/openapi+json")
 		hc.SetHeader("Cache-Control", "no-cache")
 		hc.SetStatus(http.StatusOK)

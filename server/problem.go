@@ -149,7 +149,7 @@ func newProblem(f *fault.Error, status int, requestID string) *Problem {
 		p.Details = []fault.Detail{}
 	}
 	switch f.Code {
-	case fault.RateLimited, fault.SessionBusy, fault.Unavailable:
+	case fault.RateLimited, fault.SessionBusy, fault.Unavailable, fault.ModelFailed:
 		p.Retryable = true
 	case fault.Unauthenticated:
 		p.header.Set("WWW-Authenticate", `Bearer realm="oap"`)

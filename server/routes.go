@@ -22,7 +22,7 @@ func (s *Server) route() error {
 		body(exampleCreate).answer(201, exampleState).may(fault.IdempotencyReused, fault.Conflict, fault.TooLarge, fault.UnsupportedMedia), s.createSession)
 	add(s, op("list-sessions", "GET", sessions, "List sessions", docList), s.listSessions)
 	add(s, op("get-session", "GET", one, "Look at a session", docGet).
-		answer(200, exampleState).also(304, "The session has not moved").may(fault.NotFound), s.getSession)
+		answer(200, exampleState).also(304, "The session has not moved", "ETag").may(fault.NotFound), s.getSession)
 	add(s, op("step-session", "POST", one+"/step", "Make one turn", docStep).
 		answer(200, exampleStep).may(fault.NotFound, fault.SessionBusy, fault.ModelFailed), s.step)
 	add(s, op("run-session", "POST", one+"/run", "Let workers advance the session", docRun).
@@ -45,14 +45,15 @@ func (s *Server) route() error {
 		answer(201, nil).may(fault.ManifestInvalid, fault.ManifestConflict, fault.TooLarge, fault.UnsupportedMedia), s.registerManifest)
 	add(s, op("list-manifests", "GET", manifests, "List manifests", docManifests), s.listManifests)
 	add(s, op("get-manifest", "GET", manifests+"/{name}/{version}", "Look at a manifest", docManifest).
-		also(304, "It is the same manifest").may(fault.NotFound), s.getManifest)
+		also(304, "It is the same manifest", "ETag").may(fault.NotFound), s.getManifest)
 	add(s, op("validate-manifest", "POST", manifests+"/validate", "Check a manifest", docValidate).manifestBody().
 		may(fault.TooLarge, fault.UnsupportedMedia), s.validateManifest)
 	add(s, op("diff-manifests", "POST", manifests+"/diff", "Compare two manifests", docDiff).
 		body(json.RawMessage(`{"old":"MeetBot@2.0","new":"MeetBot@2.1.0"}`)).
 		may(fault.NotFound, fault.ManifestInvalid, fault.TooLarge, fault.UnsupportedMedia), s.diffManifests)
 
-	add(s, op("root", "GET", "/", "What this is", "JSON for programs; a browser is sent to the documentation.").open().also(303, "To the documentation"), s.root)
+	add(s, op("root", "GET", "/", "What this is", "JSON for programs; a browser is sent to the documentation.").open().
+		content(200, "application/json", schemaOf[Info](s)).also(303, "To the documentation", "Location"), s.root)
 	add(s, op("healthz", "GET", "/healthz", "Is the process alive?", "Looks at nothing else.").open(), s.healthz)
 	add(s, op("readyz", "GET", "/readyz", "Should it get requests?", "No while the database does not answer or the server is stopping.").open().may(fault.Unavailable), s.readyz)
 	add(s, op("version", "GET", "/version", "What is running?", "").open(), s.version)
@@ -73,6 +74,11 @@ func add[I, O any](s *Server, o *operation, h func(context.Context, *I) (*O, err
 		return out, nil
 	})
 	o.document(s.api.OpenAPI().Paths[o.Path])
+}
+
+// written is an answer that the handler writes itself.
+type written struct {
+	Body func(huma.Context)
 }
 
 // op starts the description of an operation. It needs a key unless it is open.

@@ -3,7 +3,6 @@ package server
 import (
 	"context"
 	"encoding/json"
-	"fmt"
 	"net/http"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -15,7 +14,7 @@ type transcriptInput struct {
 }
 
 // transcript answers with everything that has happened, as a download.
-func (s *Server) transcript(ctx context.Context, in *transcriptInput) (*eventsOutput, error) {
+func (s *Server) transcript(ctx context.Context, in *transcriptInput) (*written, error) {
 	id, err := in.id()
 	if err != nil {
 		return nil, err
@@ -27,23 +26,23 @@ func (s *Server) transcript(ctx context.Context, in *transcriptInput) (*eventsOu
 	if err != nil {
 		return nil, err
 	}
-	return &eventsOutput{Body: func(hc huma.Context) {
-		attach(hc, "application/json", id+".json")
-		if err := s.api.Marshal(hc.BodyWriter(), "application/json", t); err != nil {
-			panic(fmt.Errorf("write the transcript: %w", err))
-		}
+	return &written{Body: func(hc huma.Context) {
+		attach(hc, id+".json")
+		s.writeJSON(hc, t)
 	}}, nil
 }
 
 // dump writes the log, page by page: it is never in memory as a whole.
-func (s *Server) dump(ctx context.Context, id string) (*eventsOutput, error) {
+func (s *Server) dump(ctx context.Context, id string) (*written, error) {
 	r := &logReader{manager: s.cfg.Manager, id: id}
 	events, _, caughtUp, err := r.read(ctx, readEventsMax)
 	if err != nil {
 		return nil, err
 	}
-	return &eventsOutput{Body: func(hc huma.Context) {
-		attach(hc, "application/jsonl", id+".jsonl")
+	return &written{Body: func(hc huma.Context) {
+		attach(hc, id+".jsonl")
+		hc.SetHeader("Content-Type", "application/jsonl")
+		hc.SetStatus(http.StatusOK)
 		enc := json.NewEncoder(hc.BodyWriter())
 		enc.SetEscapeHTML(false)
 		for {
@@ -63,8 +62,6 @@ func (s *Server) dump(ctx context.Context, id string) (*eventsOutput, error) {
 	}}, nil
 }
 
-func attach(hc huma.Context, contentType, name string) {
-	hc.SetHeader("Content-Type", contentType)
+func attach(hc huma.Context, name string) {
 	hc.SetHeader("Content-Disposition", `attachment; filename="session-`+name+`"`)
-	hc.SetStatus(http.StatusOK)
 }
