@@ -166,19 +166,22 @@ func (s *Server) chat(w http.ResponseWriter, r *http.Request, wr wire, key strin
 		return
 	}
 	got := Received{Path: r.URL.Path, Header: r.Header.Clone(), Body: body}
-	defer func() { s.record(got) }()
+	refuse := func(status int, kind, message string) {
+		s.record(got)
+		wr.fail(w, status, kind, message)
+	}
 	if !s.authorized(key) {
-		wr.fail(w, http.StatusUnauthorized, "authentication_error", "Incorrect API key provided")
+		refuse(http.StatusUnauthorized, "authentication_error", "Incorrect API key provided")
 		return
 	}
 	p, err := wr.read(body)
 	if err != nil {
-		wr.fail(w, http.StatusBadRequest, "invalid_request_error", "the request cannot be read: "+err.Error())
+		refuse(http.StatusBadRequest, "invalid_request_error", "the request cannot be read: "+err.Error())
 		return
 	}
 	rule, found := s.script.choose(p)
 	if rule == nil {
-		wr.fail(w, http.StatusBadRequest, "invalid_request_error", "no rule of the script matches this prompt")
+		refuse(http.StatusBadRequest, "invalid_request_error", "no rule of the script matches this prompt")
 		return
 	}
 	got.Rule = rule.Name
@@ -187,10 +190,11 @@ func (s *Server) chat(w http.ResponseWriter, r *http.Request, wr wire, key strin
 		a.fault = *rule.Fault
 	}
 	if a.text, err = rule.reply.fill(found); err != nil {
-		wr.fail(w, http.StatusBadRequest, "invalid_request_error", "the script's reply cannot be filled: "+err.Error())
+		refuse(http.StatusBadRequest, "invalid_request_error", "the script's reply cannot be filled: "+err.Error())
 		return
 	}
 	a.usage = a.count()
+	s.record(got) // before the answer, so that who has read it finds the request
 	a.send(w, r, wr)
 }
 
