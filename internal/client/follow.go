@@ -106,7 +106,7 @@ func (c *Client) stream(ctx context.Context, id string, after *int64, each func(
 		}
 		e := Event{SessionID: id, Type: m.name, Data: m.data}
 		if m.id != "" {
-			e = Event{}
+			e = Event{SessionID: id}
 			if err := json.Unmarshal(m.data, &e); err != nil {
 				return false, true, fmt.Errorf("event %s of session %s cannot be read: %w", m.id, id, err)
 			}
