@@ -2,6 +2,7 @@ package sandbox
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"runtime"
@@ -66,6 +67,7 @@ type engine struct {
 	runtime  wazero.Runtime
 	compiled wazero.CompiledModule
 
+	copies     int // how many runs execute at a time
 	image      cow.Image
 	imageBytes int
 	state      []globalValue // mutable globals of the module itself, as they were in the snapshot
@@ -76,8 +78,9 @@ type globalValue struct {
 	value uint64
 }
 
-// buildEngine compiles and starts a language. It takes seconds without a cache and a fraction of one with it.
-func buildEngine(ctx context.Context, l language, cache wazero.CompilationCache) (*engine, error) {
+// buildEngine compiles and starts a language, for as many runs at a time as copies says. It takes seconds without a cache
+// and a fraction of one with it.
+func buildEngine(ctx context.Context, l language, cache wazero.CompilationCache, copies int) (*engine, error) {
 	wasm, err := l.wasm()
 	if err != nil {
 		return nil, err
@@ -115,11 +118,35 @@ func buildEngine(ctx context.Context, l language, cache wazero.CompilationCache)
 	if cache != nil {
 		config = config.WithCompilationCache(cache)
 	}
-	e := &engine{language: l, runtime: wazero.NewRuntimeWithConfig(ctx, config)}
+	e := &engine{language: l, copies: copies, runtime: wazero.NewRuntimeWithConfig(ctx, config)}
 	if err := e.prepare(ctx, module.Encode(), initial, names); err != nil {
 		return nil, errors.Join(err, e.close(ctx))
 	}
+	if err := e.prime(ctx); err != nil {
+		return nil, errors.Join(err, e.close(ctx))
+	}
 	return e, nil
+}
+
+// prime runs something small in as many instances as will run at a time. Their memories are reused, so that the first
+// real runs find the pages that every run touches.
+func (e *engine) prime(ctx context.Context) error {
+	x := newExecution(ctx, Program{Limits: Limits{}.WithDefaults()}, e.language, bootFuel)
+	text, err := json.Marshal(request{Input: json.RawMessage("{}")})
+	if err != nil {
+		return err
+	}
+	for range e.copies {
+		in, err := e.spawn(ctx, x)
+		if err != nil {
+			return err
+		}
+		defer in.close(ctx)
+		if err := x.verdict(e.language.run(wasi.WithProcess(ctx, x), in, text)); err != nil {
+			return fmt.Errorf("first run: %w", err)
+		}
+	}
+	return nil
 }
 
 func (e *engine) prepare(ctx context.Context, wasm, initial []byte, names []string) error {
@@ -142,7 +169,7 @@ func (e *engine) prepare(ctx context.Context, wasm, initial []byte, names []stri
 
 // snapshot starts the engine in an instance of its own and keeps what its memory and globals became.
 func (e *engine) snapshot(ctx context.Context, initial []byte, names []string) (err error) {
-	blank, err := cow.New(initial)
+	blank, err := cow.New(initial, 0)
 	if err != nil {
 		return err
 	}
@@ -172,7 +199,7 @@ func (e *engine) snapshot(ctx context.Context, initial []byte, names []string) (
 	if !ok {
 		return errors.New("start: the memory cannot be read")
 	}
-	e.image, err = cow.New(content)
+	e.image, err = cow.New(content, e.copies)
 	e.imageBytes = len(content)
 	return err
 }

@@ -23,7 +23,7 @@ type quickjs struct {
 
 const (
 	// quickjsFuelPerMS was measured with the benchmarks of this package on the reference machine.
-	quickjsFuelPerMS = 250_000
+	quickjsFuelPerMS = 200_000
 
 	// quickjsHeapBytes is allocated and freed once before the snapshot, so that small programs never grow the memory.
 	quickjsHeapBytes = 1 << 20

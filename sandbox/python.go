@@ -15,7 +15,7 @@ import (
 type cpython struct{}
 
 // cpythonFuelPerMS was measured with the benchmarks of this package on the reference machine.
-const cpythonFuelPerMS = 125_000
+const cpythonFuelPerMS = 150_000
 
 // Results of py_boot and py_run, as the reactor defines them.
 const (

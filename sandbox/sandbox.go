@@ -205,7 +205,7 @@ func (s *Sandbox) build(l language) (*engine, error) {
 	if s.cacheErr != nil {
 		return nil, s.cacheErr
 	}
-	return buildEngine(context.Background(), l, s.cache)
+	return buildEngine(context.Background(), l, s.cache, s.config.Workers)
 }
 
 // engine waits until the engine of rt is ready.

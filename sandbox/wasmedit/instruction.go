@@ -6,10 +6,12 @@ const (
 	opBlock        = 0x02
 	opLoop         = 0x03
 	opIf           = 0x04
+	opElse         = 0x05
 	opEnd          = 0x0b
 	opBr           = 0x0c
 	opBrIf         = 0x0d
 	opBrTable      = 0x0e
+	opReturn       = 0x0f
 	opCall         = 0x10
 	opCallIndirect = 0x11
 	opSelectTyped  = 0x1c
@@ -110,8 +112,8 @@ func (r *reader) instruction() instruction {
 	case op == opPrefixVector:
 		in.sub = r.u32()
 		r.vectorImmediates(in.sub)
-	case op == opUnreachable, op == 0x01, op == 0x05, op == opEnd, op == 0x0f, // nop, else, end, return
-		op == 0x1a, op == 0x1b, op == opRefIsNull, // drop, select
+	case op == opUnreachable, op == opElse, op == opEnd, op == opReturn, op == opRefIsNull,
+		op == 0x01, op == 0x1a, op == 0x1b, // nop, drop, select
 		op >= 0x45 && op <= 0xc4: // numeric instructions and sign extensions
 	default:
 		r.failf("instruction %#x is not supported", op)
@@ -172,6 +174,52 @@ func (r *reader) vectorImmediates(sub uint32) {
 	case sub > 255:
 		r.failf("instruction %#x %d is not supported", opPrefixVector, sub)
 	}
+}
+
+// flow is what an instruction does to the straight run of instructions that it is part of.
+type flow int
+
+const (
+	flowOn     flow = iota // the next instruction follows
+	flowSplit              // the next instruction may be reached in another way too, or may not be reached
+	flowHeader             // the next instruction is the first of a loop's iteration
+	flowAway               // the next instruction cannot be reached from here
+)
+
+func (in instruction) flow() flow {
+	switch in.op {
+	case opIf, opElse, opEnd, opBrIf:
+		return flowSplit
+	case opLoop:
+		return flowHeader
+	case opBr, opBrTable, opReturn, opUnreachable:
+		return flowAway
+	}
+	return flowOn
+}
+
+// works tells whether an instruction makes machine code of its own; locals and constants become operands of others.
+func (in instruction) works() bool {
+	switch in.op {
+	case opBlock, 0x01, 0x1a, opI32Const, opI64Const, opF32Const, opF64Const: // nop is 0x01, drop 0x1a
+		return false
+	}
+	return in.op < opLocalGet || in.op > opLocalTee
+}
+
+// runLength counts the instructions that work from the position of r up to the first that is not flowOn. r does not move.
+func (r *reader) runLength() (n int64) {
+	ahead := *r
+	for !ahead.done() {
+		in := ahead.instruction()
+		if in.flow() != flowOn {
+			break
+		}
+		if in.works() {
+			n++
+		}
+	}
+	return n
 }
 
 // bulkLength tells whether an instruction works on as many bytes or elements as the i32 on top of the stack says.

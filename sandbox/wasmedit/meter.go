@@ -26,8 +26,12 @@ const (
 	// growCost is charged for memory.grow besides its effect on the heap: a call into the host.
 	growCost = 64
 
-	// bulkShift turns lengths of bulk operations into fuel: one unit per 64 bytes or elements.
-	bulkShift = 6
+	// bulkShift turns lengths of bulk operations into fuel: one unit per 128 bytes or elements.
+	bulkShift = 7
+
+	// runUnit is how many working instructions in a straight run make one unit of fuel. Runs shorter than runMin that do
+	// not start a function or an iteration are free: charging them would cost more than executing them.
+	runUnit, runMin = 32, 64
 
 	// frameBase and frameLocal estimate the native frame of a function: fixed part, and bytes per local.
 	frameBase, frameLocal = 64, 8
@@ -48,9 +52,10 @@ type Metered struct {
 	TableChanges, DataUses bool
 }
 
-// Meter rewrites the code so that its work is counted. Fuel: one unit at every function entry and loop iteration, and one
-// per 64 bytes or elements of bulk operations, charged before they run. Stack: every call takes an estimate of its
-// caller's frame and gives it back. Small leaf functions are left alone. Equal executions consume equal fuel.
+// Meter rewrites the code so that its work is counted. Fuel: one unit at every function entry and loop iteration, one per
+// 32 instructions of long straight runs, and one per 128 bytes or elements of bulk operations, charged before they run.
+// Stack: every call takes an estimate of its caller's frame and gives it back. Small leaf functions are left alone. Equal
+// executions consume equal fuel.
 func (m *Module) Meter(cfg Meter) (Metered, error) {
 	e := &meterEdit{m: m, imported: m.importedFuncs}
 	refuelType := uint32(len(m.Types))
@@ -185,10 +190,11 @@ func (e *meterEdit) rewrite(i int, body []byte) ([]byte, error) {
 	w.out = appendU32(make([]byte, 0, len(body)+len(body)/2+32), groups+2)
 	w.out = append(w.out, body[declStart:r.pos]...)
 	w.out = append(w.out, 1, byte(I64), 1, byte(I32))
-	if !e.leaf[i] {
-		w.charge(1)
-	}
+	at := flowHeader // a function entry is charged like an iteration
 	for depth := 1; depth > 0; {
+		if !e.leaf[i] {
+			w.chargeRun(at, r)
+		}
 		in := r.instruction()
 		if r.err != nil {
 			return nil, r.err
@@ -199,6 +205,7 @@ func (e *meterEdit) rewrite(i int, body []byte) ([]byte, error) {
 		case opEnd:
 			depth--
 		}
+		at = in.flow()
 		w.instruction(in, body)
 	}
 	if r.pos != len(body) {
@@ -223,7 +230,6 @@ func (w *bodyWriter) instruction(in instruction, body []byte) {
 	case in.op == opLoop:
 		w.report.Loops++
 		w.out = append(w.out, raw...)
-		w.charge(1)
 	case in.op == opCall:
 		nested := in.fn >= w.imported && !w.isLeaf(in.fn)
 		w.enter(nested)
@@ -261,7 +267,19 @@ func (w *bodyWriter) charge(n int64) {
 	w.settle()
 }
 
-// chargeLength emits the same with n = (value on top of the stack) / 64, which it leaves there.
+// chargeRun charges for the straight run that starts at r, when one starts there.
+func (w *bodyWriter) chargeRun(at flow, r *reader) {
+	switch at {
+	case flowHeader:
+		w.charge(1 + r.runLength()/runUnit)
+	case flowSplit:
+		if n := r.runLength(); n >= runMin {
+			w.charge(n / runUnit)
+		}
+	}
+}
+
+// chargeLength emits the same with n = (value on top of the stack) / 128, which it leaves there.
 func (w *bodyWriter) chargeLength() {
 	w.op(opLocalTee, w.scratch32)
 	w.op(opGlobalGet, w.fuel)

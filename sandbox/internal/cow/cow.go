@@ -1,8 +1,10 @@
 // Package cow makes private copies of a memory image, as cheaply as the platform allows.
 //
 // On Linux the image is a sealed file in memory and every copy a private mapping of it: making one costs two system
-// calls, reading shares the image's pages, and writing copies single pages. Elsewhere, or where a self-test finds that
-// such mappings do not work, a copy is a plain copy. Both are linear memories for the WebAssembly runtime, which cannot
+// calls, reading shares the image's pages, and writing copies single pages. A freed copy is not thrown away: the kernel
+// tells which of its pages were written, those are put back to what the image holds, and the next copy finds its pages
+// mapped already, which saves most of the page faults of a run. Elsewhere, or where a self-test finds that one of this
+// does not work, a copy is made anew or is a plain copy. All are linear memories for the WebAssembly runtime, which cannot
 // tell them apart.
 package cow
 
@@ -16,7 +18,7 @@ type Image interface {
 	// size of the image. The copy belongs to one instance, whose closing frees it.
 	Memory(limit int) (Memory, error)
 
-	// Close releases the image. Copies made from it stay valid.
+	// Close releases the image. Copies that are in use stay valid.
 	Close() error
 }
 
@@ -31,8 +33,9 @@ type Memory interface {
 	Refused() uint64
 }
 
-// New makes an image of content, which it does not keep. The length must be a multiple of 64 KiB and not zero.
-func New(content []byte) (Image, error) { return newImage(content) }
+// New makes an image of content, which it does not keep. The length must be a multiple of 64 KiB and not zero. At most
+// reuse freed copies are kept for later.
+func New(content []byte, reuse int) (Image, error) { return newImage(content, reuse) }
 
 // usage records what an instance asked of its memory.
 type usage struct {

@@ -5,124 +5,256 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"runtime"
 	"sync"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
 
-// pageBytes is the granularity at which zeros are left out of the image's file.
-const pageBytes = 4096
+const (
+	// reserveMin is the least address space of a copy, so that copies with small limits serve each other; reserveMax is
+	// the most with which a copy is kept.
+	reserveMin, reserveMax = 64 << 20, 256 << 20
 
-func newImage(content []byte) (Image, error) {
-	if !supported() {
+	// dirtyBytesMax is how much a freed copy may have written and still be kept; above, its pages go back to the system.
+	dirtyBytesMax = 16 << 20
+)
+
+func newImage(content []byte, reuse int) (Image, error) {
+	able := supported()
+	if !able.mapping {
 		return newPlainImage(content), nil
 	}
-	return newMappedImage(content)
+	if !able.restoring {
+		reuse = 0
+	}
+	return newMappedImage(content, reuse)
 }
+
+type abilities struct{ mapping, restoring bool }
 
 // supported runs a self-test once: kernels and container policies differ in what they allow.
-var supported = sync.OnceValue(func() bool {
-	content := bytes.Repeat([]byte{1}, 2*os.Getpagesize())
-	im, err := newMappedImage(content)
+var supported = sync.OnceValue(func() (able abilities) {
+	content := bytes.Repeat([]byte{1}, 4*os.Getpagesize())
+	im, err := newMappedImage(content, 1)
 	if err != nil {
-		return false
+		return able
 	}
 	defer im.Close()
-	first, err := im.Memory(4 * len(content))
+	m, err := im.Memory(len(content))
 	if err != nil {
-		return false
+		return able
 	}
-	defer first.Free()
-	b := first.Reallocate(uint64(3 * len(content)))
-	if !bytes.Equal(b[:len(content)], content) || b[len(content)] != 0 {
-		return false
+	defer m.Free()
+	b := m.Reallocate(uint64(len(content)))
+	if !bytes.Equal(b, content) {
+		return able
 	}
-	clear(b)
-	second, err := im.Memory(len(content))
+	b[0], b[len(b)-1] = 2, 2
+	fresh, err := im.Memory(len(content))
 	if err != nil {
-		return false
+		return able
 	}
-	defer second.Free()
-	return bytes.Equal(second.Reallocate(uint64(len(content))), content)
+	defer fresh.Free()
+	able.mapping = bytes.Equal(fresh.Reallocate(uint64(len(content))), content)
+	kept := m.(*mappedMemory)
+	able.restoring = kept.restore() && bytes.Equal(b, content)
+	return able
 })
 
-// mappedImage is a sealed file in memory. The file is closed when the image is no longer used.
+// mappedImage is a sealed file in memory.
 type mappedImage struct {
-	file *os.File
-	size int
+	file    *os.File
+	content []byte // read-only view of the file
+	reuse   int
+
+	mu     sync.Mutex
+	free   []*mappedMemory // restored copies, at most reuse
+	used   int             // copies in use
+	closed bool
 }
 
-func newMappedImage(content []byte) (*mappedImage, error) {
+func newMappedImage(content []byte, reuse int) (*mappedImage, error) {
 	fd, err := unix.MemfdCreate("wasm-image", unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING)
 	if err != nil {
 		return nil, fmt.Errorf("create memory image: %w", err)
 	}
-	im := &mappedImage{file: os.NewFile(uintptr(fd), "wasm-image"), size: len(content)}
-	if err := im.fill(content); err != nil {
-		return nil, errors.Join(fmt.Errorf("fill memory image: %w", err), im.Close())
+	file := os.NewFile(uintptr(fd), "wasm-image")
+	if err := fill(file, content); err != nil {
+		return nil, errors.Join(fmt.Errorf("fill memory image: %w", err), file.Close())
 	}
-	return im, nil
+	view, err := unix.Mmap(fd, 0, len(content), unix.PROT_READ, unix.MAP_SHARED)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("map memory image: %w", err), file.Close())
+	}
+	return &mappedImage{file: file, content: view, reuse: reuse}, nil
 }
 
 // fill writes the pages that are not zero, so that the others take no memory, and forbids any later change.
-func (im *mappedImage) fill(content []byte) error {
-	if err := im.file.Truncate(int64(len(content))); err != nil {
+func fill(file *os.File, content []byte) error {
+	if err := file.Truncate(int64(len(content))); err != nil {
 		return err
 	}
-	var zero [pageBytes]byte
-	for offset := 0; offset < len(content); offset += pageBytes {
-		page := content[offset:min(offset+pageBytes, len(content))]
+	zero := make([]byte, os.Getpagesize())
+	for offset := 0; offset < len(content); offset += len(zero) {
+		page := content[offset:min(offset+len(zero), len(content))]
 		if bytes.Equal(page, zero[:len(page)]) {
 			continue
 		}
-		if _, err := im.file.WriteAt(page, int64(offset)); err != nil {
+		if _, err := file.WriteAt(page, int64(offset)); err != nil {
 			return err
 		}
 	}
 	const seals = unix.F_SEAL_WRITE | unix.F_SEAL_SHRINK | unix.F_SEAL_GROW | unix.F_SEAL_SEAL
-	_, err := unix.FcntlInt(im.file.Fd(), unix.F_ADD_SEALS, seals)
+	_, err := unix.FcntlInt(file.Fd(), unix.F_ADD_SEALS, seals)
 	return err
 }
 
-func (im *mappedImage) Close() error { return im.file.Close() }
-
-func (im *mappedImage) Memory(limit int) (Memory, error) {
-	const access, kind = unix.PROT_READ | unix.PROT_WRITE, unix.MAP_PRIVATE | unix.MAP_NORESERVE
-	reserved, err := unix.Mmap(-1, 0, limit, access, kind|unix.MAP_ANON)
-	if err != nil {
-		return nil, fmt.Errorf("reserve %d bytes of address space: %w", limit, err)
+func (im *mappedImage) Close() error {
+	im.mu.Lock()
+	defer im.mu.Unlock()
+	for _, m := range im.free {
+		m.unmap()
 	}
-	base := unsafe.Pointer(unsafe.SliceData(reserved))
-	if _, err := unix.MmapPtr(int(im.file.Fd()), 0, base, uintptr(im.size), access, kind|unix.MAP_FIXED); err != nil {
-		return nil, errors.Join(fmt.Errorf("map memory image: %w", err), unix.Munmap(reserved))
-	}
-	runtime.KeepAlive(im.file)
-	return &mappedMemory{reserved: reserved}, nil
+	im.free, im.closed = nil, true
+	im.releaseView()
+	return im.file.Close()
 }
 
-// mappedMemory is an address range of the limit's size whose start shows the image.
+// releaseView unmaps the view when the image is closed and no copy needs it any more. im.mu is held.
+func (im *mappedImage) releaseView() {
+	if im.closed && im.used == 0 && im.content != nil {
+		unmap(im.content)
+		im.content = nil
+	}
+}
+
+func (im *mappedImage) Memory(limit int) (Memory, error) {
+	if m := im.take(limit); m != nil {
+		return m, nil
+	}
+	const access, kind = unix.PROT_READ | unix.PROT_WRITE, unix.MAP_PRIVATE | unix.MAP_NORESERVE
+	size := max(limit, reserveMin)
+	reserved, err := unix.Mmap(-1, 0, size, access, kind|unix.MAP_ANON)
+	if err != nil {
+		return nil, fmt.Errorf("reserve %d bytes of address space: %w", size, err)
+	}
+	base := unsafe.Pointer(unsafe.SliceData(reserved))
+	if _, err := unix.MmapPtr(int(im.file.Fd()), 0, base, uintptr(len(im.content)), access, kind|unix.MAP_FIXED); err != nil {
+		return nil, errors.Join(fmt.Errorf("map memory image: %w", err), unix.Munmap(reserved))
+	}
+	im.mu.Lock()
+	defer im.mu.Unlock()
+	im.used++
+	return &mappedMemory{image: im, reserved: reserved, limit: limit}, nil
+}
+
+// take gives a kept copy with enough address space, the one used last first.
+func (im *mappedImage) take(limit int) *mappedMemory {
+	im.mu.Lock()
+	defer im.mu.Unlock()
+	for i := len(im.free) - 1; i >= 0; i-- {
+		m := im.free[i]
+		if len(m.reserved) >= limit {
+			im.free = append(im.free[:i], im.free[i+1:]...)
+			m.limit, m.usage = limit, usage{}
+			im.used++
+			return m
+		}
+	}
+	return nil
+}
+
+// giveBack ends the use of a copy: it is kept when it was restored and there is room, and unmapped otherwise.
+func (im *mappedImage) giveBack(m *mappedMemory, restored bool) {
+	im.mu.Lock()
+	defer im.mu.Unlock()
+	im.used--
+	if restored && !im.closed && len(im.free) < im.reuse {
+		im.free = append(im.free, m)
+		return
+	}
+	m.unmap()
+	im.releaseView()
+}
+
+// mappedMemory is an address range whose start shows the image.
 type mappedMemory struct {
 	usage
+	image    *mappedImage
 	reserved []byte
+	limit    int
+	flags    []byte // buffer for restore
 }
 
 // Reallocate implements the linear memory of the WebAssembly runtime; nil makes memory.grow fail in the guest.
 func (m *mappedMemory) Reallocate(size uint64) []byte {
-	if !m.grant(size, len(m.reserved)) {
+	if !m.grant(size, m.limit) {
 		return nil
 	}
 	return m.reserved[:size:size]
 }
 
-// Free unmaps the range. No code of the instance may be running.
+// Free gives the copy back. No code of the instance may be running.
 func (m *mappedMemory) Free() {
-	if m.reserved == nil {
-		return
-	}
-	if err := unix.Munmap(m.reserved); err != nil {
-		panic(fmt.Sprintf("unmap %d bytes: %v", len(m.reserved), err)) // only possible when the range is not ours
-	}
+	m.image.giveBack(m, m.image.reuse > 0 && len(m.reserved) <= reserveMax && m.restore())
+}
+
+func (m *mappedMemory) unmap() {
+	unmap(m.reserved)
 	m.reserved = nil
+}
+
+func unmap(b []byte) {
+	if err := unix.Munmap(b); err != nil {
+		panic(fmt.Sprintf("unmap %d bytes: %v", len(b), err)) // only possible when the range is not ours
+	}
+}
+
+// Flags of an entry in /proc/self/pagemap, and its size.
+const (
+	pagePresent = 1 << 63
+	pageSwapped = 1 << 62
+	pageShared  = 1 << 61 // backed by the image's file
+
+	pagemapEntry = 8
+)
+
+var pagemap = sync.OnceValues(func() (*os.File, error) { return os.Open("/proc/self/pagemap") })
+
+// restore puts every page that was written back to the image, or to zero beyond it, and tells whether it succeeded. A
+// page was written when the process has a page of its own for it, in memory or swapped out.
+func (m *mappedMemory) restore() bool {
+	file, err := pagemap()
+	if err != nil {
+		return false
+	}
+	pageBytes := os.Getpagesize()
+	pages := (m.peak + pageBytes - 1) / pageBytes
+	if need := pages * pagemapEntry; cap(m.flags) < need {
+		m.flags = make([]byte, need)
+	}
+	flags := m.flags[:pages*pagemapEntry]
+	base := int64(uintptr(unsafe.Pointer(unsafe.SliceData(m.reserved)))) / int64(pageBytes)
+	if _, err := file.ReadAt(flags, base*pagemapEntry); err != nil {
+		return false
+	}
+	dirty := 0
+	for i := range pages {
+		entry := *(*uint64)(unsafe.Pointer(&flags[i*pagemapEntry])) // native byte order, as the kernel writes it
+		if entry&(pagePresent|pageSwapped) == 0 || entry&(pagePresent|pageShared) == pagePresent|pageShared {
+			continue
+		}
+		if dirty += pageBytes; dirty > dirtyBytesMax {
+			return false
+		}
+		offset := i * pageBytes
+		page := m.reserved[offset : offset+pageBytes]
+		if offset < len(m.image.content) {
+			copy(page, m.image.content[offset:])
+		} else {
+			clear(page)
+		}
+	}
+	return true
 }

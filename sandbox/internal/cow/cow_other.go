@@ -2,4 +2,4 @@
 
 package cow
 
-func newImage(content []byte) (Image, error) { return newPlainImage(content), nil }
+func newImage(content []byte, _ int) (Image, error) { return newPlainImage(content), nil }
