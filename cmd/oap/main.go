@@ -34,6 +34,9 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, 3 waits for a person, 4 cancelled.`
 type cli struct {
 	JSON bool `help:"Print JSON for programs instead of text for people." name:"json"`
 
+	Serve      serveCmd      `cmd:"" group:"run" help:"Start the server: HTTP API and workers."`
+	Run        runCmd        `cmd:"" group:"run" help:"Give an agent a goal and follow it to its answer."`
+	Demo       demoCmd       `cmd:"" group:"run" help:"See a complete session now: no key, no network, nothing to set up."`
 	Sessions   sessionsCmd   `cmd:"" group:"look" help:"List, watch and steer sessions."`
 	Transcript transcriptCmd `cmd:"" group:"look" help:"Print everything that happened in a session."`
 	Verify     verifyCmd     `cmd:"" group:"look" help:"Check that a session's record was not altered."`
@@ -66,7 +69,9 @@ func run(ctx context.Context, args []string, stdin *os.File, stdout, stderr *os.
 			{Key: "other", Title: "Other:"},
 			{Key: "model", Title: "Model:"},
 			{Key: "engine", Title: "Engine:"},
+			{Key: "listen", Title: "Listening:"},
 			{Key: "server", Title: "Server to ask:"},
+			{Key: "log", Title: "Log:"},
 		}),
 	)
 	if err != nil {

@@ -3,6 +3,8 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -15,8 +17,9 @@ import (
 
 // How much of a value is shown while a session runs. The transcript has all.
 const (
-	argsLines   = 6
-	outputLines = 12
+	argsLines    = 1 // of each argument
+	outputLines  = 12
+	contextLines = 60
 )
 
 // A progress shows a session's events to a person as they arrive. On a
@@ -30,64 +33,100 @@ type progress struct {
 	began   time.Time
 }
 
-// event shows one recorded event.
+// show shows an event, or a live sign.
+func (p *progress) show(e client.Event) {
+	if e.Type != client.Progress {
+		p.clear()
+		p.partial = ""
+	}
+	var s session.Progress
+	switch {
+	case e.Seq > 0:
+		p.event(e)
+	case e.Type == client.Progress && json.Unmarshal(e.Data, &s) == nil:
+		p.live(s)
+	}
+}
+
 func (p *progress) event(e client.Event) {
-	p.clear()
-	p.partial = ""
+	var d eventData
+	if err := json.Unmarshal(e.Data, &d); err != nil {
+		p.t.printf("%s\n", p.t.dim(fmt.Sprintf("event %d (%s) is in a form this version does not know", e.Seq, clean(e.Type))))
+		return
+	}
 	switch session.EventType(e.Type) {
 	case session.EventCreated:
-		var d session.Created
-		if p.data(e, &d) {
-			p.began = e.Time
-			p.t.printf("%s\n", p.t.bold(oneLine(d.Goal, p.t.width)))
-			p.t.printf("%s\n", p.t.dim(fmt.Sprintf("session %s · %s %s · at most %d steps", e.SessionID, d.Manifest.Name, d.Manifest.Version, d.MaxSteps)))
-		}
+		p.began = e.Time
+		p.t.printf("%s\n", p.t.bold(oneLine(d.Goal, p.t.width)))
+		p.t.printf("%s\n", p.t.dim(fmt.Sprintf("session %s · %s %s · at most %d steps", e.SessionID, clean(d.Manifest.Name), clean(d.Manifest.Version), d.MaxSteps)))
 	case session.EventPlanned:
-		var d session.Planned
-		if p.data(e, &d) {
-			p.planned(d)
-		}
+		p.planned(d)
 	case session.EventPlanFailed:
-		var d session.PlanFailed
-		if p.data(e, &d) {
-			p.t.printf("\n%s %s\n", p.t.red("the planner failed:"), oneLine(d.Error.Message, p.t.width-20))
-			if !d.RetryAt.IsZero() {
-				p.t.printf("  %s\n", p.t.dim(fmt.Sprintf("attempt %d; again at %s", d.Attempt, d.RetryAt.Local().Format(time.TimeOnly))))
-			}
+		p.t.printf("\n%s %s\n", p.t.red("the planner failed:"), oneLine(d.failure(), p.t.width-20))
+		if !d.RetryAt.IsZero() {
+			p.t.printf("  %s\n", p.t.dim(fmt.Sprintf("attempt %d; again at %s", d.Attempt, d.RetryAt.Local().Format(time.TimeOnly))))
 		}
 	case session.EventCallStarted:
-		var d session.CallStarted
-		if p.data(e, &d) {
-			p.head(d.ID, d.Step, d.Action, "")
-			if d.Attempt > 1 {
-				p.t.printf("  %s\n", p.t.yellow(fmt.Sprintf("again, attempt %d: an earlier one was interrupted", d.Attempt)))
-			} else {
-				p.value("args", d.Args.JSON, argsLines)
-			}
+		p.head(d, "")
+		if d.Attempt > 1 {
+			p.t.printf("  %s\n", p.t.yellow(fmt.Sprintf("again, attempt %d: an earlier one was interrupted", d.Attempt)))
+		} else {
+			p.value("args", d.Args, argsLines)
 		}
 	case session.EventCallWaiting:
-		var d session.CallWaiting
-		if p.data(e, &d) {
-			p.waiting(d)
-		}
+		p.waiting(d)
 	case session.EventInput:
-		var d session.Input
-		if p.data(e, &d) {
-			p.t.printf("  %s %s %s\n", p.t.dim("answer"), oneLine(string(d.Value), p.t.width-30), p.t.dim("by "+clean(d.By)))
-		}
+		p.t.printf("  %s %s %s\n", p.t.dim("answer"), oneLine(string(d.Value), p.t.width-30), p.t.dim("by "+clean(d.By)))
 	case session.EventCallFinished:
-		var d session.CallFinished
-		if p.data(e, &d) {
-			p.finished(d)
-		}
+		p.finished(d)
 	case session.EventCancelAsked:
 		p.t.printf("\n%s\n", p.t.yellow("asked to stop"))
 	case session.EventCompleted, session.EventFailed, session.EventCancelled:
-		var d session.Ended
-		if p.data(e, &d) {
-			p.ended(e, d)
-		}
+		p.ended(e, d)
 	}
+}
+
+// eventData holds the members of the events' data that are shown, of all types
+// together; see package session for what each type has.
+type eventData struct {
+	Goal     string             `json:"goal"`
+	Manifest client.ManifestRef `json:"manifest"`
+	MaxSteps int                `json:"max_steps"`
+
+	Calls []struct {
+		Action string `json:"action"`
+	} `json:"calls"`
+	Exchanges []struct {
+		Problem string `json:"problem"`
+	} `json:"exchanges"`
+	Reason  string    `json:"reason"`
+	RetryAt time.Time `json:"retry_at"`
+
+	CallID     string          `json:"call_id"`
+	Action     string          `json:"action"`
+	Step       int             `json:"step"`
+	Args       json.RawMessage `json:"args"`
+	Attempt    int             `json:"attempt"`
+	Wait       executor.Wait   `json:"wait"`
+	Value      json.RawMessage `json:"value"`
+	By         string          `json:"by"`
+	Success    bool            `json:"success"`
+	Skipped    bool            `json:"skipped"`
+	Output     json.RawMessage `json:"output"`
+	Error      *client.Failure `json:"error"`
+	DurationMS int64           `json:"duration_ms"`
+	Notes      []string        `json:"notes"`
+
+	Detail string          `json:"detail"`
+	Steps  int             `json:"steps"`
+	Usage  json.RawMessage `json:"usage"` // of a call, or of the model
+}
+
+func (d eventData) failure() string {
+	if d.Error == nil {
+		return "no reason given"
+	}
+	return d.Error.Code + ": " + d.Error.Message
 }
 
 // live shows a sign of work that is not recorded.
@@ -124,7 +163,7 @@ func (p *progress) clear() {
 	}
 }
 
-func (p *progress) planned(d session.Planned) {
+func (p *progress) planned(d eventData) {
 	for _, x := range d.Exchanges {
 		if x.Problem != "" {
 			p.t.printf("  %s\n", p.t.yellow(oneLine("the model's answer was not usable and was asked for again: "+x.Problem, p.t.width-4)))
@@ -149,42 +188,57 @@ func btoi(b bool) int {
 	return 0
 }
 
-func (p *progress) head(id string, step int, action, note string) {
-	p.current = id
-	p.t.printf("\n%s %s%s\n", p.t.cyan(fmt.Sprintf("%d", step)), p.t.bold(clean(action)), p.t.dim(note))
+func (p *progress) head(d eventData, note string) {
+	p.current = d.CallID
+	p.t.printf("\n%s %s%s\n", p.t.cyan(fmt.Sprint(d.Step)), p.t.bold(clean(d.Action)), p.t.dim(note))
 }
 
-func (p *progress) waiting(d session.CallWaiting) {
+func (p *progress) waiting(d eventData) {
 	if d.Wait.Kind != executor.WaitInput {
 		p.t.printf("  %s\n", p.t.dim("waits until "+d.Wait.Until.Local().Format(time.DateTime)))
 		return
 	}
-	p.t.printf("\n%s %s\n", p.t.yellow("?"), p.t.bold(clean(d.Wait.Prompt)))
+	p.question(d.Wait.Prompt)
 	if len(d.Wait.Context) > 0 && string(d.Wait.Context) != "null" {
-		p.value("about", d.Wait.Context, outputLines)
+		p.value("about", d.Wait.Context, contextLines) // the exact data, not what a prompt makes of it
 	}
 	if len(d.Wait.Choices) > 0 {
 		p.t.printf("  %s\n", p.t.dim("one of: "+clean(strings.Join(d.Wait.Choices, ", "))))
 	}
 }
 
-func (p *progress) finished(d session.CallFinished) {
-	if d.ID != p.current && !d.Skipped {
-		p.head(d.ID, d.Step, d.Action, " (finished)")
+// question shows what is asked.
+func (p *progress) question(prompt string) {
+	p.t.printf("\n")
+	mark := p.t.yellow("?")
+	for line := range strings.SplitSeq(clean(prompt), "\n") {
+		for _, l := range wrap(line, p.t.width-2) {
+			p.t.printf("%s %s\n", mark, p.t.bold(l))
+			mark = " "
+		}
 	}
-	switch {
-	case d.Skipped:
+}
+
+func (p *progress) finished(d eventData) {
+	if d.Skipped {
 		p.t.printf("\n%s\n", p.t.dim("- "+clean(d.Action)+": not carried out, because an earlier action of the plan failed"))
 		return
-	case d.Success:
-		p.value("output", d.Output.JSON, outputLines)
-	default:
-		p.value(p.t.red("failed"), json.RawMessage(d.Error.Code+": "+d.Error.Message), outputLines)
+	}
+	if d.CallID != p.current {
+		p.head(d, " (finished)")
+	}
+	if d.Success {
+		p.value("output", d.Output, outputLines)
+	} else {
+		p.value(p.t.red("failed"), json.RawMessage(d.failure()), outputLines)
 	}
 	for _, n := range d.Notes {
 		p.t.printf("  %s\n", p.t.dim(oneLine("note: "+n, p.t.width-4)))
 	}
-	p.t.printf("  %s\n", p.t.dim(callUsage(d.DurationMS, d.Usage)))
+	var u executor.Usage
+	if json.Unmarshal(d.Usage, &u) == nil {
+		p.t.printf("  %s\n", p.t.dim(callUsage(d.DurationMS, u)))
+	}
 }
 
 // callUsage says in words what a call took.
@@ -205,7 +259,7 @@ func callUsage(ms int64, u executor.Usage) string {
 	return strings.Join(parts, " · ")
 }
 
-func (p *progress) ended(e client.Event, d session.Ended) {
+func (p *progress) ended(e client.Event, d eventData) {
 	mark := p.t.green("✓ completed")
 	switch session.EventType(e.Type) {
 	case session.EventFailed:
@@ -217,8 +271,11 @@ func (p *progress) ended(e client.Event, d session.Ended) {
 	if !p.began.IsZero() {
 		parts = append(parts, duration(e.Time.Sub(p.began).Milliseconds()))
 	}
-	if s := modelUsage(d.Usage); s != "" {
-		parts = append(parts, s)
+	var u planner.Usage
+	if json.Unmarshal(d.Usage, &u) == nil {
+		if s := modelUsage(u); s != "" {
+			parts = append(parts, s)
+		}
 	}
 	p.t.printf("\n%s %s\n", mark, p.t.dim(strings.Join(parts, " · ")))
 	if d.Detail != "" && session.EventType(e.Type) != session.EventCompleted {
@@ -243,21 +300,51 @@ func modelUsage(u planner.Usage) string {
 	return s
 }
 
-// value shows a named JSON value, or plain text, indented.
+// value shows a named JSON value, indented: an object member by member, and
+// of each at most so many lines.
 func (p *progress) value(name string, v json.RawMessage, lines int) {
-	if len(v) == 0 {
-		return
-	}
-	const indent = 9
-	pad := strings.Repeat(" ", indent)
-	for i, line := range block(v, p.t.width-indent, lines) {
-		if i == 0 {
-			gap := max(indent-2-len(plain(name)), 1)
-			p.t.printf("  %s%s%s\n", p.t.dim(name), strings.Repeat(" ", gap), line)
-			continue
+	const indent = 10
+	label := "  " + p.t.dim(name) + strings.Repeat(" ", max(indent-2-len(plain(name)), 1))
+	for _, m := range membersOf(v) {
+		key := m.name
+		if key != "" {
+			key += "  "
 		}
-		p.t.printf("%s%s\n", pad, line)
+		for _, text := range block(m.value, p.t.width-indent-utf8.RuneCountInString(key), lines) {
+			p.t.printf("%s%s%s\n", label, p.t.dim(key), text)
+			label, key = strings.Repeat(" ", indent), strings.Repeat(" ", utf8.RuneCountInString(key))
+		}
 	}
+}
+
+type member struct {
+	name  string
+	value json.RawMessage
+}
+
+// membersMax is how many members of an object are shown one by one; a larger
+// object is shown as compact JSON.
+const membersMax = 12
+
+// membersOf returns an object's members in order of name, names padded to one
+// width, or any other value as one member without a name.
+func membersOf(v json.RawMessage) []member {
+	if len(v) == 0 {
+		return nil
+	}
+	var object map[string]json.RawMessage
+	if json.Unmarshal(v, &object) != nil || len(object) == 0 || len(object) > membersMax {
+		return []member{{"", v}}
+	}
+	width := 0
+	for name := range object {
+		width = max(width, utf8.RuneCountInString(clean(name)))
+	}
+	list := make([]member, 0, len(object))
+	for _, name := range slices.Sorted(maps.Keys(object)) {
+		list = append(list, member{fmt.Sprintf("%-*s", width, clean(name)), object[name]})
+	}
+	return list
 }
 
 // plain returns s without the styles of this package.
@@ -273,14 +360,6 @@ func plain(s string) string {
 		}
 		s = s[:i] + s[i+j+1:]
 	}
-}
-
-func (p *progress) data(e client.Event, into any) bool {
-	if err := json.Unmarshal(e.Data, into); err != nil {
-		p.t.printf("%s\n", p.t.dim(fmt.Sprintf("event %d (%s) is in a form this version does not know", e.Seq, clean(e.Type))))
-		return false
-	}
-	return true
 }
 
 func duration(ms int64) string {

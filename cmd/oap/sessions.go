@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
 	"strings"
@@ -139,7 +138,7 @@ func (a *app) showSession(s client.Session) {
 		}
 	}
 	for _, q := range s.Waiting {
-		t.printf("\n%s %s\n", t.yellow("?"), t.bold(clean(q.Wait.Prompt)))
+		p.question(q.Wait.Prompt)
 		if len(q.Wait.Choices) > 0 {
 			t.printf("  %s\n", t.dim("one of: "+clean(strings.Join(q.Wait.Choices, ", "))))
 		}
@@ -155,7 +154,8 @@ func (a *app) showSession(s client.Session) {
 
 type sessionsWatchCmd struct {
 	oneSession
-	After int64 `help:"Start after the event with this number." default:"0" placeholder:"SEQ"`
+	After         int64 `help:"Start after the event with this number." default:"0" placeholder:"SEQ"`
+	UntilQuestion bool  `help:"End, with exit code 3, when the session waits for a person."`
 }
 
 func (c *sessionsWatchCmd) Run(a *app) error {
@@ -164,44 +164,22 @@ func (c *sessionsWatchCmd) Run(a *app) error {
 		return err
 	}
 	defer done()
-	last, err := a.watch(a.ctx, cl, c.ID, c.After, nil)
+	d := newDriver(a, cl, c.ID, a.stdout)
+	d.after, d.patient = c.After, !c.UntilQuestion
+	if a.json {
+		lines := json.NewEncoder(a.stdout.w)
+		lines.SetEscapeHTML(false)
+		d.show = func(e client.Event) {
+			if e.Seq > 0 {
+				lines.Encode(e)
+			}
+		}
+	}
+	status, err := d.follow()
 	if err != nil {
 		return err
 	}
-	return statusExit(last)
-}
-
-// watch shows a session's events, as text or as one JSON object a line, until
-// it ends. each, when not nil, sees every event after it was shown and may end
-// the watching. It returns the session's last known status.
-func (a *app) watch(ctx context.Context, cl *client.Client, id string, after int64, each func(client.Event) error) (client.Status, error) {
-	p := progress{t: a.stdout}
-	var status client.Status
-	lines := json.NewEncoder(a.stdout.w)
-	lines.SetEscapeHTML(false)
-	err := cl.Follow(ctx, id, after, func(e client.Event) error {
-		switch {
-		case e.Type == client.Progress:
-			var s session.Progress
-			if !a.json && json.Unmarshal(e.Data, &s) == nil {
-				p.live(s)
-			}
-			return nil
-		case e.Seq == 0:
-			// signs of the stream itself
-		case a.json:
-			lines.Encode(e)
-		default:
-			p.event(e)
-		}
-		status = statusAfter(e, status)
-		if each != nil {
-			return each(e)
-		}
-		return nil
-	})
-	p.clear()
-	return status, err
+	return statusExit(status)
 }
 
 // statusAfter returns the status that an event leads to.
@@ -272,6 +250,9 @@ func answerJSON(text string, raw bool) (json.RawMessage, error) {
 type sessionsRunCmd struct{ oneSession }
 
 func (c *sessionsRunCmd) Run(a *app) error {
+	if c.DB != "" {
+		return usageError("workers belong to a server; start one with: oap serve --db %s", redactDSN(c.DB))
+	}
 	return c.act(a, func(cl *client.Client) (client.Session, error) { return cl.Run(a.ctx, c.ID) })
 }
 
@@ -332,7 +313,7 @@ func (c *sessionsStepCmd) Run(a *app) error {
 		}
 	}
 	for _, q := range s.Waiting {
-		t.printf("%s %s\n", t.yellow("?"), t.bold(clean(q.Wait.Prompt)))
+		p.question(q.Wait.Prompt)
 	}
 	if s.Detail != "" {
 		t.printf("%s\n", clean(s.Detail))

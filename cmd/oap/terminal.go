@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -83,21 +84,16 @@ func oneLine(s string, width int) string {
 	return string(r[:max(width-1, 0)]) + "…"
 }
 
-// block returns a JSON value as lines of at most width characters: a string as
-// its text, everything else as compact JSON. Beyond lines it says how much is
-// left out.
+// block returns a JSON value as at most so many lines of at most width
+// characters: a string as its text, everything else as compact JSON. The last
+// line says how much is left out.
 func block(v json.RawMessage, width, lines int) []string {
-	text := string(v)
-	if s, ok := text1(v); ok {
-		text = s
+	if lines == 1 {
+		return []string{oneLine(textOf(v), width)}
 	}
 	var out []string
-	for line := range strings.SplitSeq(strings.TrimRight(clean(text), "\n"), "\n") {
-		r := []rune(strings.ReplaceAll(line, "\t", "    "))
-		for len(r) > width {
-			out, r = append(out, string(r[:width])), r[width:]
-		}
-		out = append(out, string(r))
+	for line := range strings.SplitSeq(strings.TrimRight(clean(textOf(v)), "\n"), "\n") {
+		out = append(out, wrap(strings.ReplaceAll(line, "\t", "    "), width)...)
 	}
 	if len(out) > lines {
 		out = append(out[:lines-1], fmt.Sprintf("… %d more lines", len(out)-lines+1))
@@ -105,10 +101,40 @@ func block(v json.RawMessage, width, lines int) []string {
 	return out
 }
 
-// text1 returns v's text if v is a JSON string.
-func text1(v json.RawMessage) (s string, ok bool) {
-	ok = len(v) > 0 && v[0] == '"' && json.Unmarshal(v, &s) == nil
-	return s, ok
+// wrap cuts a line into lines of at most width characters, between words where
+// a word is not much longer than that.
+func wrap(line string, width int) (out []string) {
+	width = max(width, 10)
+	r := []rune(line)
+	for len(r) > width {
+		cut := width
+		for i := width; i > width/2; i-- {
+			if r[i] == ' ' {
+				cut = i
+				break
+			}
+		}
+		out = append(out, string(r[:cut]))
+		if r = r[cut:]; r[0] == ' ' {
+			r = r[1:]
+		}
+	}
+	return append(out, string(r))
+}
+
+// textOf returns a JSON string's text, and any other value as compact JSON.
+func textOf(v json.RawMessage) string {
+	var s string
+	if len(v) > 0 && v[0] == '"' && json.Unmarshal(v, &s) == nil {
+		return s
+	}
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	if e.Encode(v) != nil {
+		return string(v) // a failure's text
+	}
+	return strings.TrimSuffix(b.String(), "\n")
 }
 
 // printJSON writes v as indented JSON.

@@ -129,9 +129,13 @@ func (a *app) printTranscriptText(t session.Transcript) {
 		}
 	}
 	if n := len(t.SideEffects); n > 0 {
+		width := 0
+		for _, e := range t.SideEffects {
+			width = max(width, len(e.Action))
+		}
 		w.printf("\n%s\n", w.bold("side effects"))
 		for _, e := range t.SideEffects {
-			w.printf("  %-8s %s  %s\n", e.Status, clean(e.Action), w.dim("Idempotency-Key "+clean(e.IdempotencyKey)))
+			w.printf("  %-10s %-*s  %s\n", e.Status, width, clean(e.Action), w.dim("Idempotency-Key "+clean(e.IdempotencyKey)))
 		}
 	}
 	parts := []string{plural(t.Steps, "step"), plural(len(t.Events), "event")}

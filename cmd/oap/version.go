@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"runtime"
 	"runtime/debug"
+	"strings"
 )
 
 // version is set by the release build with -ldflags "-X main.version=v1.2.3".
@@ -29,6 +30,12 @@ func buildVersion() (v, revision string) {
 		v = "(devel)"
 	}
 	return v, revision
+}
+
+// userAgent names this program to the receivers of actions.
+func userAgent() string {
+	v, _ := buildVersion()
+	return "oap/" + strings.Trim(v, "()")
 }
 
 type versionCmd struct{}
