@@ -66,6 +66,7 @@ func writeNode(b *bytes.Buffer, n *yaml.Node, depth int) error {
 	switch n.Kind {
 	case yaml.MappingNode:
 		b.WriteByte('{')
+		seen := map[string]bool{}
 		for i := 0; i < len(n.Content); i += 2 {
 			if i > 0 {
 				b.WriteByte(',')
@@ -74,6 +75,10 @@ func writeNode(b *bytes.Buffer, n *yaml.Node, depth int) error {
 			if key.Kind != yaml.ScalarNode || key.Tag == "!!merge" {
 				return fmt.Errorf("line %d: a member name must be plain text", key.Line)
 			}
+			if seen[key.Value] {
+				return fmt.Errorf("line %d: member %q is already defined", key.Line, key.Value)
+			}
+			seen[key.Value] = true
 			writeString(b, key.Value)
 			b.WriteByte(':')
 			if err := writeNode(b, n.Content[i+1], depth+1); err != nil {
