@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"sync"
 
 	"github.com/tetratelabs/wazero"
 	"github.com/tetratelabs/wazero/api"
@@ -71,6 +72,9 @@ type engine struct {
 	image      cow.Image
 	imageBytes int
 	state      []globalValue // mutable globals of the module itself, as they were in the snapshot
+
+	mu   sync.Mutex
+	idle []*instance // restored to the snapshot, at most copies
 }
 
 type globalValue struct {
@@ -141,8 +145,9 @@ func (e *engine) prime(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		defer in.close(ctx)
-		if err := x.verdict(e.language.run(wasi.WithProcess(ctx, x), in, text)); err != nil {
+		stop := e.language.run(wasi.WithProcess(ctx, x), in, text)
+		defer e.release(ctx, in, stop == nil)
+		if err := x.verdict(stop); err != nil {
 			return fmt.Errorf("first run: %w", err)
 		}
 	}
@@ -187,7 +192,7 @@ func (e *engine) snapshot(ctx context.Context, initial []byte, names []string) (
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, in.close(ctx)) }()
+	defer func() { err = errors.Join(err, in.module.Close(ctx)) }()
 	if err := e.language.boot(wasi.WithProcess(ctx, x), in); err != nil {
 		return fmt.Errorf("start: %w (%s)", err, x.stderr.String())
 	}
@@ -204,21 +209,63 @@ func (e *engine) snapshot(ctx context.Context, initial []byte, names []string) (
 	return err
 }
 
-// instance is one copy of an engine, executing for x.
+// instance is one copy of an engine, executing for x. It is used by one goroutine at a time.
 type instance struct {
+	engine      *engine
 	module      api.Module
 	memory      cow.Memory
+	functions   map[string]api.Function
 	fuel, stack api.MutableGlobal
-	state       []globalValue
+	state       []api.MutableGlobal // in the order of the engine's
 	x           *execution
 }
 
-// spawn makes an instance from the engine's image, limited as x says.
+// acquire gives an instance in the state of the snapshot, limited as x says: one that ran before and was restored, or a
+// new one.
+func (e *engine) acquire(ctx context.Context, x *execution) (*instance, error) {
+	limit := int(x.limits.MemoryBytes)
+	e.mu.Lock()
+	for i := len(e.idle) - 1; i >= 0; i-- {
+		if in := e.idle[i]; in.memory.Relimit(limit) {
+			e.idle = append(e.idle[:i], e.idle[i+1:]...)
+			e.mu.Unlock()
+			in.attach(x)
+			return in, nil
+		}
+	}
+	e.mu.Unlock()
+	return e.spawn(ctx, x)
+}
+
+// release takes an instance back. Only one whose calls have all returned may be used again: a guest that was stopped
+// leaves its engine in the middle of something. Memory that has grown cannot shrink.
+func (e *engine) release(ctx context.Context, in *instance, returned bool) error {
+	in.x = nil
+	if returned && int(in.module.Memory().Size()) == e.imageBytes && in.memory.Restore() && e.keep(in) {
+		return nil
+	}
+	return in.module.Close(context.WithoutCancel(ctx))
+}
+
+// keep makes an instance available again and tells whether there was room for it.
+func (e *engine) keep(in *instance) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if len(e.idle) >= e.copies {
+		return false
+	}
+	e.idle = append(e.idle, in)
+	return true
+}
+
+// spawn makes an instance from the engine's image.
 func (e *engine) spawn(ctx context.Context, x *execution) (*instance, error) {
 	memory, err := e.image.Memory(int(x.limits.MemoryBytes))
 	if err != nil {
 		return nil, err
 	}
+	// The instance outlives ctx, whose values it must not hold.
+	ctx = context.Background()
 	config := wazero.NewModuleConfig().WithName("").WithStartFunctions()
 	give := experimental.MemoryAllocatorFunc(func(_, _ uint64) experimental.LinearMemory { return memory })
 	module, err := e.runtime.InstantiateModule(experimental.WithMemoryAllocator(ctx, give), e.compiled, config)
@@ -226,40 +273,49 @@ func (e *engine) spawn(ctx context.Context, x *execution) (*instance, error) {
 		memory.Free()
 		return nil, fmt.Errorf("instantiate: %w", err)
 	}
-	in := &instance{module: module, memory: memory, state: e.state, x: x}
+	in := &instance{engine: e, module: module, memory: memory, functions: map[string]api.Function{}}
 	in.fuel = module.ExportedGlobal(fuelGlobal).(api.MutableGlobal)
 	in.stack = module.ExportedGlobal(stackGlobal).(api.MutableGlobal)
+	for _, g := range e.state {
+		in.state = append(in.state, module.ExportedGlobal(g.name).(api.MutableGlobal))
+	}
 	if missing := e.imageBytes - int(module.Memory().Size()); missing > 0 {
 		if _, ok := module.Memory().Grow(uint32(missing / wasmedit.PageSize)); !ok {
-			return nil, errors.Join(errors.New("instantiate: the image does not fit"), in.close(ctx))
+			return nil, errors.Join(errors.New("instantiate: the image does not fit"), module.Close(ctx))
 		}
 	}
-	for _, g := range e.state {
-		module.ExportedGlobal(g.name).(api.MutableGlobal).Set(g.value)
-	}
-	x.attach(in)
+	in.attach(x)
 	return in, nil
 }
 
-// close frees the instance. No call into it may be running.
-func (in *instance) close(ctx context.Context) error {
-	return in.module.Close(context.WithoutCancel(ctx))
+// attach makes x the execution of the instance and sets all globals as the snapshot and the limits say.
+func (in *instance) attach(x *execution) {
+	for i, g := range in.engine.state {
+		in.state[i].Set(g.value)
+	}
+	in.fuel.Set(0)
+	in.stack.Set(uint64(x.limits.StackBytes))
+	in.x, x.in = x, in
 }
 
 // call calls an exported function and returns its result, 0 when it has none.
 func (in *instance) call(ctx context.Context, name string, args ...uint64) (uint64, error) {
-	results, err := in.module.ExportedFunction(name).Call(ctx, args...)
-	if err != nil || len(results) == 0 {
-		return 0, err
+	f := in.functions[name]
+	if f == nil {
+		f = in.module.ExportedFunction(name)
+		in.functions[name] = f
 	}
-	return results[0], nil
+	var stack [6]uint64 // the longest list of parameters has five
+	copy(stack[:], args)
+	err := f.CallWithStack(ctx, stack[:max(len(args), 1)])
+	return stack[0], err
 }
 
 // stackPointerLost tells whether the engine's own stack, which lies below its data, has run over its end.
 func (in *instance) stackPointerLost() bool {
 	const least = 4096
-	for _, g := range in.state {
-		now := uint32(in.module.ExportedGlobal(g.name).Get())
+	for i, g := range in.engine.state {
+		now := uint32(in.state[i].Get())
 		if now < least || now > uint32(g.value) {
 			return true
 		}

@@ -55,13 +55,6 @@ func newExecution(ctx context.Context, p Program, l language, budget int64) *exe
 	}
 }
 
-// attach connects the execution with the instance that runs it.
-func (x *execution) attach(in *instance) {
-	x.in = in
-	in.fuel.Set(0)
-	in.stack.Set(uint64(x.limits.StackBytes))
-}
-
 // used is the fuel consumed so far.
 func (x *execution) used() int64 { return x.granted - int64(x.in.fuel.Get()) }
 

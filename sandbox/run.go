@@ -66,11 +66,12 @@ func (e *engine) run(ctx context.Context, p Program, input json.RawMessage) (Out
 	if err != nil {
 		return Outcome{}, fmt.Errorf("sandbox: encode request: %w", err)
 	}
-	in, err := e.spawn(ctx, x)
+	in, err := e.acquire(ctx, x)
 	if err != nil {
 		return Outcome{}, fmt.Errorf("sandbox: %w", err)
 	}
-	err = x.verdict(e.language.run(wasi.WithProcess(ctx, x), in, text))
+	stop := e.language.run(wasi.WithProcess(ctx, x), in, text)
+	err = x.verdict(stop)
 	out := Outcome{
 		Stdout: x.stdout.String(), Stderr: x.stderr.String(), Truncated: x.logLeft == 0 && x.stdout.total+x.stderr.total > p.Limits.LogBytes,
 		Usage: x.usage(),
@@ -78,8 +79,8 @@ func (e *engine) run(ctx context.Context, p Program, input json.RawMessage) (Out
 	if err == nil {
 		out.Output = x.door.result
 	}
-	if closeErr := in.close(ctx); closeErr != nil {
-		return out, fmt.Errorf("sandbox: close instance: %w", closeErr)
+	if err := e.release(ctx, in, stop == nil); err != nil {
+		return out, fmt.Errorf("sandbox: close instance: %w", err)
 	}
 	return out, err
 }

@@ -10,7 +10,7 @@ func newPlainImage(content []byte) *plainImage {
 }
 
 func (im *plainImage) Memory(limit int) (Memory, error) {
-	return &plainMemory{buffer: append([]byte(nil), im.content...), limit: limit}, nil
+	return &plainMemory{image: im, buffer: append([]byte(nil), im.content...), limit: limit}, nil
 }
 
 func (im *plainImage) Close() error { return nil }
@@ -18,6 +18,7 @@ func (im *plainImage) Close() error { return nil }
 // plainMemory is a slice that is moved when it grows.
 type plainMemory struct {
 	usage
+	image  *plainImage
 	buffer []byte
 	limit  int
 }
@@ -39,3 +40,13 @@ func (m *plainMemory) Reallocate(size uint64) []byte {
 }
 
 func (m *plainMemory) Free() { m.buffer = nil }
+
+func (m *plainMemory) Restore() bool {
+	clear(m.buffer[copy(m.buffer, m.image.content):])
+	return true
+}
+
+func (m *plainMemory) Relimit(limit int) bool {
+	m.limit, m.usage = limit, usage{peak: len(m.buffer)}
+	return len(m.buffer) <= limit
+}

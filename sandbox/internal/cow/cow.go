@@ -26,7 +26,14 @@ type Image interface {
 type Memory interface {
 	experimental.LinearMemory
 
-	// Peak is the largest size in bytes that was handed out.
+	// Restore puts the content back to the image's and tells whether it did. No code of the instance may be running. The
+	// size stays: an instance whose memory has grown cannot be used as if it were new.
+	Restore() bool
+
+	// Relimit makes limit the bound of further growth and tells whether the copy can hold that much.
+	Relimit(limit int) bool
+
+	// Peak is the largest size in bytes that was handed out since the copy was made or relimited.
 	Peak() int
 
 	// Refused is the size in bytes of the last growth beyond the limit that was asked for, 0 when there was none.

@@ -57,8 +57,7 @@ var supported = sync.OnceValue(func() (able abilities) {
 	}
 	defer fresh.Free()
 	able.mapping = bytes.Equal(fresh.Reallocate(uint64(len(content))), content)
-	kept := m.(*mappedMemory)
-	able.restoring = kept.restore() && bytes.Equal(b, content)
+	able.restoring = m.Restore() && bytes.Equal(b, content)
 	return able
 })
 
@@ -157,7 +156,7 @@ func (im *mappedImage) take(limit int) *mappedMemory {
 		m := im.free[i]
 		if len(m.reserved) >= limit {
 			im.free = append(im.free[:i], im.free[i+1:]...)
-			m.limit, m.usage = limit, usage{}
+			m.Relimit(limit)
 			im.used++
 			return m
 		}
@@ -184,7 +183,7 @@ type mappedMemory struct {
 	image    *mappedImage
 	reserved []byte
 	limit    int
-	flags    []byte // buffer for restore
+	flags    []byte // buffer for Restore
 }
 
 // Reallocate implements the linear memory of the WebAssembly runtime; nil makes memory.grow fail in the guest.
@@ -195,9 +194,14 @@ func (m *mappedMemory) Reallocate(size uint64) []byte {
 	return m.reserved[:size:size]
 }
 
+func (m *mappedMemory) Relimit(limit int) bool {
+	m.limit, m.usage = limit, usage{peak: len(m.image.content)}
+	return limit <= len(m.reserved)
+}
+
 // Free gives the copy back. No code of the instance may be running.
 func (m *mappedMemory) Free() {
-	m.image.giveBack(m, m.image.reuse > 0 && len(m.reserved) <= reserveMax && m.restore())
+	m.image.giveBack(m, m.image.reuse > 0 && len(m.reserved) <= reserveMax && m.Restore())
 }
 
 func (m *mappedMemory) unmap() {
@@ -222,9 +226,8 @@ const (
 
 var pagemap = sync.OnceValues(func() (*os.File, error) { return os.Open("/proc/self/pagemap") })
 
-// restore puts every page that was written back to the image, or to zero beyond it, and tells whether it succeeded. A
-// page was written when the process has a page of its own for it, in memory or swapped out.
-func (m *mappedMemory) restore() bool {
+// Restore puts every page that was written back to the image, or to zero beyond it. A page was written when the process has a page of its own for it, in memory or swapped out.
+func (m *mappedMemory) Restore() bool {
 	file, err := pagemap()
 	if err != nil {
 		return false
