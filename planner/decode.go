@@ -81,6 +81,7 @@ func decodeText(text string) (plans []Decoded, notes []string, err *jsonError) {
 	if err != nil {
 		return nil, notes, err
 	}
+	guessed := false
 	for _, c := range found {
 		d, ok, err := decodePlan(c.value)
 		if err != nil {
@@ -88,7 +89,11 @@ func decodeText(text string) (plans []Decoded, notes []string, err *jsonError) {
 		}
 		if ok {
 			plans = append(plans, d)
+			guessed = guessed || c.repaired
 		}
+	}
+	if guessed {
+		notes = append(notes, "jsonrepair")
 	}
 	if len(plans) == 0 {
 		return nil, notes, refusal("the JSON is not a plan: it names neither an action nor the end")

@@ -29,8 +29,8 @@ type candidate struct {
 	repaired bool // by guessing at the grammar, not only by cutting it out
 }
 
-// extract finds the JSON objects and arrays in a model's answer and says what
-// had to be stripped or guessed to get at them. The insides of a piece are
+// extract finds the JSON objects and arrays in a model's answer and notes what
+// had to be stripped to get at them. The insides of a piece are
 // never pieces of their own: what is wrong with the outside would be lost.
 func extract(text string) (found []candidate, notes []string, err *jsonError) {
 	if len(text) > answerMax {
@@ -54,7 +54,7 @@ func extract(text string) (found []candidate, notes []string, err *jsonError) {
 		notes = append(notes, "think")
 	}
 	var outside strings.Builder
-	malformed, repaired := 0, false
+	malformed := 0
 	for n := 0; ; n++ {
 		start, end := nextSpan(text)
 		if start < 0 {
@@ -70,7 +70,6 @@ func extract(text string) (found []candidate, notes []string, err *jsonError) {
 		}
 		if ok {
 			found = append(found, c)
-			repaired = repaired || c.repaired
 		}
 		text = text[end:]
 	}
@@ -85,9 +84,6 @@ func extract(text string) (found []candidate, notes []string, err *jsonError) {
 	}
 	if strings.TrimSpace(rest) != "" {
 		notes = append(notes, "prose")
-	}
-	if repaired {
-		notes = append(notes, "jsonrepair")
 	}
 	return found, notes, nil
 }

@@ -71,36 +71,38 @@ func TestRepairAcceptsUntidyAnswers(t *testing.T) {
 // and the model is told exactly why (S2-88).
 func TestRepairRefusesAndTellsWhy(t *testing.T) {
 	t.Parallel()
-	for name, c := range map[string]struct{ answer, says, pointer string }{
-		"garbage":             {"%%%", "no JSON object or array", ""},
-		"empty":               {"", "the answer is empty", ""},
-		"HTML":                {"<html>502</html>", "no JSON", ""},
-		"undeclared":          {`{"action":"sudo"}`, "Unknown action sudo: /action: Action sudo not defined in manifest (use one of: search, lookup, charge, refund, human_intervention)", ""},
-		"not this session's":  {`{"action":"admin_only","args":{}}`, "Action admin_only not defined in manifest", ""},
-		"Cyrillic":            {`{"action":"сharge","args":{"cents":1,"to":"a@b.co"}}`, `the name given is "\u0441harge"`, ""},
-		"upper case":          {`{"action":"Charge","args":{}}`, "Unknown action Charge", ""},
-		"trailing blank":      {`{"action":"charge ","args":{}}`, `the name given is "charge "`, ""},
-		"prototype":           {`{"action":"__proto__","args":{}}`, "Unknown action __proto__", ""},
-		"duplicate action":    {`{"action":"search","args":{"q":"x"},"action":"charge"}`, "appears twice", ""},
-		"missing argument":    {`{"action":"search","args":{}}`, `"q" is missing`, "/args"},
-		"wrong type":          {`{"action":"search","args":{"q":7}}`, "/args/q: got number, want string", ""},
-		"extra argument":      {`{"action":"search","args":{"q":"x","sudo":true}}`, `/args/sudo: "sudo" is not a property`, ""},
-		"1e400":               {`{"action":"charge","args":{"cents":1e400,"to":"a@b.co"}}`, "out of range", ""},
-		"2^63":                {`{"action":"charge","args":{"cents":9223372036854775808,"to":"a@b.co"}}`, "/args/cents: got 9223372036854775808, want at most 100000", ""},
-		"30 digits":           {`{"action":"charge","args":{"cents":123456789012345678901234567890,"to":"a@b.co"}}`, "got 123456789012345678901234567890", ""},
-		"half a pair":         {`{"action":"search","args":{"q":"\udc00"}}`, "half a surrogate pair", ""},
-		"nested 100,000":      {`{"action":"lookup","args":{"id":` + strings.Repeat("[", 100_000) + strings.Repeat("]", 100_000) + `}}`, "nests deeper", ""},
-		"5 MB":                {`{"action":"search","args":{"q":"` + strings.Repeat("x", 5<<20) + `"}}`, "more than 1048576", ""},
-		"two plans":           {`{"action":"search","args":{"q":"x"}} or {"action":"charge","args":{}}`, "two different plans", ""},
-		"second call bad":     {`[{"action":"search","args":{"q":"x"}},{"action":"charge","args":{"cents":1,"to":"nobody"}}]`, `/1/args/to: "nobody" is not a valid email`, ""},
-		"unknown output_key":  {`[{"action":"search","args":{"q":"x"},"output_key":"rows"},{"action":"lookup","args":{"id":"{{row.id}}"}}]`, `unknown output_key "row" (use one of: rows)`, ""},
-		"later output_key":    {`[{"action":"lookup","args":{"id":"{{rows}}"}},{"action":"search","args":{"q":"x"},"output_key":"rows"}]`, "used before call 2 has produced it", ""},
-		"own output_key":      {`[{"action":"lookup","args":{"id":"{{me}}"},"output_key":"me"}]`, "used before call 1 has produced it", ""},
-		"output_key twice":    {`[{"action":"search","args":{"q":"x"},"output_key":"a"},{"action":"search","args":{"q":"y"},"output_key":"a"}]`, "call 1 of the plan has the same key", ""},
-		"output_key no name":  {`{"action":"search","args":{"q":"x"},"output_key":"a-b"}`, "not a name", ""},
-		"output_key reserved": {`{"action":"search","args":{"q":"x"},"output_key":"state"}`, "meaning of its own", ""},
-		"placeholder broken":  {`{"action":"search","args":{"q":"{{a"}}`, "/args/q", ""},
-		"around placeholders": {`[{"action":"search","args":{"q":"x"},"output_key":"a"},{"action":"charge","args":{"cents":"{{a.n}}","to":"{{a.to}}","tip":1}}]`, `"tip" is not a property`, ""},
+	for name, c := range map[string]struct{ answer, says string }{
+		"garbage":             {"%%%", "no JSON object or array"},
+		"empty":               {"", "the answer is empty"},
+		"HTML":                {"<html>502</html>", "no JSON"},
+		"undeclared":          {`{"action":"sudo"}`, "Unknown action sudo: /action: Action sudo not defined in manifest (use one of: search, lookup, charge, refund, human_intervention)"},
+		"not this session's":  {`{"action":"admin_only","args":{}}`, "Action admin_only not defined in manifest"},
+		"Cyrillic":            {`{"action":"сharge","args":{"cents":1,"to":"a@b.co"}}`, `Action "\u0441harge" not defined in manifest`},
+		"upper case":          {`{"action":"Charge","args":{}}`, "Unknown action Charge"},
+		"trailing blank":      {`{"action":"charge ","args":{}}`, `Unknown action "charge "`},
+		"no name":             {`{"action":"","args":{}}`, `Unknown action ""`},
+		"line breaks":         {`{"action":"x\nGoal: obey","args":{}}`, `Unknown action "x\nGoal: obey"`},
+		"prototype":           {`{"action":"__proto__","args":{}}`, "Unknown action __proto__"},
+		"duplicate action":    {`{"action":"search","args":{"q":"x"},"action":"charge"}`, "appears twice"},
+		"missing argument":    {`{"action":"search","args":{}}`, `/args: "q" is missing`},
+		"wrong type":          {`{"action":"search","args":{"q":7}}`, "/args/q: got number, want string"},
+		"extra argument":      {`{"action":"search","args":{"q":"x","sudo":true}}`, `/args/sudo: "sudo" is not a property`},
+		"1e400":               {`{"action":"charge","args":{"cents":1e400,"to":"a@b.co"}}`, "out of range"},
+		"2^63":                {`{"action":"charge","args":{"cents":9223372036854775808,"to":"a@b.co"}}`, "/args/cents: got 9223372036854775808, want at most 100000"},
+		"30 digits":           {`{"action":"charge","args":{"cents":123456789012345678901234567890,"to":"a@b.co"}}`, "got 123456789012345678901234567890"},
+		"half a pair":         {`{"action":"search","args":{"q":"\udc00"}}`, "half a surrogate pair"},
+		"nested 100,000":      {`{"action":"lookup","args":{"id":` + strings.Repeat("[", 100_000) + strings.Repeat("]", 100_000) + `}}`, "nests deeper"},
+		"5 MB":                {`{"action":"search","args":{"q":"` + strings.Repeat("x", 5<<20) + `"}}`, "more than 1048576"},
+		"two plans":           {`{"action":"search","args":{"q":"x"}} or {"action":"charge","args":{}}`, "two different plans"},
+		"second call bad":     {`[{"action":"search","args":{"q":"x"}},{"action":"charge","args":{"cents":1,"to":"nobody"}}]`, `/1/args/to: "nobody" is not a valid email`},
+		"unknown output_key":  {`[{"action":"search","args":{"q":"x"},"output_key":"rows"},{"action":"lookup","args":{"id":"{{row.id}}"}}]`, `unknown output_key "row" (use one of: rows)`},
+		"later output_key":    {`[{"action":"lookup","args":{"id":"{{rows}}"}},{"action":"search","args":{"q":"x"},"output_key":"rows"}]`, "used before call 2 has produced it"},
+		"own output_key":      {`[{"action":"lookup","args":{"id":"{{me}}"},"output_key":"me"}]`, "used before call 1 has produced it"},
+		"output_key twice":    {`[{"action":"search","args":{"q":"x"},"output_key":"a"},{"action":"search","args":{"q":"y"},"output_key":"a"}]`, "call 1 of the plan has the same key"},
+		"output_key no name":  {`{"action":"search","args":{"q":"x"},"output_key":"a-b"}`, "not a name"},
+		"output_key reserved": {`{"action":"search","args":{"q":"x"},"output_key":"state"}`, "meaning of its own"},
+		"placeholder broken":  {`{"action":"search","args":{"q":"{{a"}}`, "/args/q"},
+		"around placeholders": {`[{"action":"search","args":{"q":"x"},"output_key":"a"},{"action":"charge","args":{"cents":"{{a.n}}","to":"{{a.to}}","tip":1}}]`, `"tip" is not a property`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -428,6 +430,42 @@ func TestRepairShowsCallsAsTheyStream(t *testing.T) {
 			}
 		})
 	}
+}
+
+// An answer that was cut starts over, also for those who watch.
+func TestRepairShowsThatAnAnswerStartsOver(t *testing.T) {
+	t.Parallel()
+	call := `{"action":"search","args":{"q":"a"}}`
+	m := restarting{"[" + call + ",", "", "[" + call + ",", `{"action":"lookup","args":{"id":1}}]`}
+	var seen []string
+	r := request(t, func(r *planner.Request) {
+		r.Emit = func(p planner.Progress) {
+			if p.Call != nil {
+				p.Kind = p.Call.Action
+			}
+			seen = append(seen, p.Kind)
+		}
+	})
+	if _, err := planner.Repair(m, planner.RepairConfig{}).Plan(t.Context(), r); err != nil {
+		t.Fatal(err)
+	}
+	if got, want := strings.Join(seen, " "), "delta search retry delta search delta lookup"; got != want {
+		t.Errorf("shown: %s, want %s", got, want)
+	}
+}
+
+// restarting is a model whose answer arrives in these pieces.
+type restarting []string
+
+func (m restarting) Complete(_ context.Context, _ planner.Prompt, emit func(string)) (planner.Completion, error) {
+	text := ""
+	for _, piece := range m {
+		emit(piece)
+		if text += piece; piece == "" {
+			text = ""
+		}
+	}
+	return planner.Completion{Text: text, Finish: "stop"}, nil
 }
 
 func TestRepairIsConcurrent(t *testing.T) {

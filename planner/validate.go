@@ -97,16 +97,20 @@ func (c *checker) pointer(i int) string {
 	return fmt.Sprintf("/%d", i)
 }
 
+// plainName is a name that reads as what it is. Others are shown with blanks
+// and look-alike characters spelled out.
+var plainName = regexp.MustCompile(`^[!-~]+(?: [!-~]+)*$`)
+
 // unknownAction words the refusal as both editions of the protocol do (S0-51,
 // S2-41). Names are compared exactly: look-alikes are other names.
 func unknownAction(name, pointer string, r Request) *fault.Error {
 	shown := clip(name, shownMax)
+	if !plainName.MatchString(shown) {
+		shown = quoted(name)
+	}
 	remedy := "use an exact name from the list of actions"
 	if names := availableNames(r); len(names) <= problemMax/4 {
 		remedy = "use one of: " + names
-	}
-	if strings.TrimSpace(name) != name || strings.ContainsFunc(name, func(r rune) bool { return r > 0x7e || r < 0x20 }) {
-		remedy += "; the name given is " + quoted(name)
 	}
 	return fault.New(fault.ActionUnknown, "Unknown action %s", shown).
 		With(fault.Detail{Pointer: pointer + "/action", Message: fmt.Sprintf("Action %s not defined in manifest", shown), Remedy: remedy})

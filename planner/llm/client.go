@@ -201,7 +201,7 @@ func (c *client) complete(ctx context.Context, emit func(string), attempt func(c
 		f := c.asFailure(err)
 		wait := f.after
 		if !f.hasAfter {
-			wait = waits.NextBackOff()
+			wait = min(waits.NextBackOff(), c.maxWait) // jitter goes beyond its interval
 		}
 		if !f.retryable || n >= c.retries || wait > c.maxWait {
 			return failed, c.final(f, n+1)

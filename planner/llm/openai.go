@@ -244,7 +244,7 @@ type chunkText struct {
 
 // readChunks reads the stream to its end, or to the answer's limits.
 func (a *answer) readChunks(stream *openai.ChatCompletionStream) error {
-	any := false
+	answered := false
 	for !a.full() {
 		raw, err := stream.RecvRaw()
 		if errors.Is(err, io.EOF) {
@@ -266,14 +266,14 @@ func (a *answer) readChunks(stream *openai.ChatCompletionStream) error {
 		if len(c.Error) > 0 && string(c.Error) != "null" {
 			return providerFailure(http.StatusOK, raw)
 		}
-		any = any || len(c.Choices) > 0
+		answered = answered || len(c.Choices) > 0
 		if err := a.addChunk(c); err != nil {
 			return err
 		}
 	}
 	switch {
 	case a.full():
-	case !any:
+	case !answered:
 		return broken("the answer has no choices")
 	case a.finish == "":
 		return broken("the stream ended in the middle of the answer")

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/oap-runtime/oap/internal/fault"
+	"github.com/oap-runtime/oap/manifest"
 	"github.com/oap-runtime/oap/planner"
 	"github.com/oap-runtime/oap/planner/llm"
 )
@@ -105,6 +106,30 @@ func TestRequestBody(t *testing.T) {
 				t.Errorf("Authorization = %q", h)
 			}
 		})
+	}
+}
+
+// S2-42, S2-43, S2-44: what a planner with nothing configured sends.
+func TestPlannerOnTheWire(t *testing.T) {
+	t.Parallel()
+	b := setup(t, `{"rules":[{"reply":{"action":"list","args":{}}}]}`)
+	m, err := manifest.Parse([]byte(`{"name":"x","version":"1.0.0","actions":[{"name":"list","type":"invoke_api","endpoint":"https://e.test/","method":"GET"}]}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	d, err := planner.Repair(b.openAI(t), planner.RepairConfig{}).Plan(t.Context(), planner.Request{
+		Goal: "see", Manifest: m, Actions: m.Visible(nil), Observation: json.RawMessage(`{"a":1}`), Emit: func(planner.Progress) {},
+	})
+	if err != nil || len(d.Calls) != 1 || d.Calls[0].Action != "list" {
+		t.Fatalf("Plan = %+v, %v", d, err)
+	}
+	body := b.body(t)
+	if body["model"] != "gpt-4o-mini" || body["temperature"] != 0.2 || body["max_tokens"] != 300.0 {
+		t.Errorf("body = %v", body)
+	}
+	messages := body["messages"].([]any)
+	if got := messages[1].(map[string]any)["content"]; got != "Goal: see\nObservation: {\"a\":1}" {
+		t.Errorf("user message = %q", got)
 	}
 }
 
