@@ -100,7 +100,7 @@ func (d *driver) see(ctx context.Context, e client.Event) error {
 // question returns the index of the first thing a session waits for that a
 // person can answer, or -1: a time to come is none.
 func question(s client.Session) int {
-	return slices.IndexFunc(s.Waiting, func(q client.Question) bool { return q.Wait.Kind == string(executor.WaitInput) })
+	return slices.IndexFunc(s.Waiting, func(q client.Question) bool { return q.Wait.Kind != string(executor.WaitTimer) })
 }
 
 // track keeps open up to date.
@@ -113,7 +113,7 @@ func (d *driver) track(e client.Event) {
 		return
 	}
 	delete(d.open, of.ID)
-	if session.EventType(e.Type) == session.EventCallWaiting && of.Wait.Kind == executor.WaitInput {
+	if session.EventType(e.Type) == session.EventCallWaiting && of.Wait.Kind != executor.WaitTimer {
 		d.open[of.ID] = true
 	}
 }
@@ -143,11 +143,7 @@ func (d *driver) answer(ctx context.Context) (bool, error) {
 	if n, err := strconv.Atoi(text); err == nil && n >= 1 && n <= len(q.Wait.Choices) {
 		text = q.Wait.Choices[n-1]
 	}
-	value, err := answerJSON(text, false)
-	if err != nil {
-		return false, err
-	}
-	if _, err := d.client.Input(ctx, d.id, q.CallID, value); err != nil {
+	if _, err := d.client.Input(ctx, d.id, q.CallID, answerJSON(text, q.Wait.Schema)); err != nil {
 		d.app.printError(err) // the question stays open and is asked again
 	}
 	return true, ctx.Err()

@@ -194,7 +194,7 @@ func (p *progress) head(d eventData, note string) {
 }
 
 func (p *progress) waiting(d eventData) {
-	if d.Wait.Kind != executor.WaitInput {
+	if d.Wait.Kind == executor.WaitTimer {
 		p.t.printf("  %s\n", p.t.dim("waits until "+d.Wait.Until.Local().Format(time.DateTime)))
 		return
 	}

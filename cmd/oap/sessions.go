@@ -223,28 +223,25 @@ type sessionsInputCmd struct {
 }
 
 func (c *sessionsInputCmd) Run(a *app) error {
-	value, err := answerJSON(c.Answer, c.Raw)
-	if err != nil {
-		return err
+	if c.Raw && !json.Valid([]byte(c.Answer)) {
+		return usageError("the answer is not valid JSON: %s", oneLine(c.Answer, 80))
 	}
 	return c.act(a, func(cl *client.Client) (client.Session, error) {
-		return cl.Input(a.ctx, c.ID, c.Call, value)
+		if c.Raw {
+			return cl.Input(a.ctx, c.ID, c.Call, json.RawMessage(c.Answer))
+		}
+		s, err := cl.Get(a.ctx, c.ID)
+		if err != nil {
+			return s, err
+		}
+		var schema json.RawMessage
+		for _, q := range s.Waiting {
+			if c.Call == "" || c.Call == q.CallID {
+				schema = q.Wait.Schema
+			}
+		}
+		return cl.Input(a.ctx, c.ID, c.Call, answerJSON(c.Answer, schema))
 	})
-}
-
-// answerJSON returns what a person typed as JSON. Text that begins like an
-// object or array and is one is taken as that; all other text is a string
-// unless raw says that it is JSON.
-func answerJSON(text string, raw bool) (json.RawMessage, error) {
-	trimmed := strings.TrimSpace(text)
-	structured := strings.HasPrefix(trimmed, "{") || strings.HasPrefix(trimmed, "[")
-	if (raw || structured) && json.Valid([]byte(trimmed)) {
-		return json.RawMessage(trimmed), nil
-	}
-	if raw {
-		return nil, usageError("the answer is not valid JSON: %s", oneLine(text, 80))
-	}
-	return json.Marshal(text)
 }
 
 type sessionsRunCmd struct{ oneSession }
