@@ -5,6 +5,9 @@ type plainImage struct {
 	content []byte
 }
 
+// NewPlain makes an image whose copies are plain copies, as New does where nothing better works.
+func NewPlain(content []byte) Image { return newPlainImage(content) }
+
 func newPlainImage(content []byte) *plainImage {
 	return &plainImage{content: append([]byte(nil), content...)}
 }
