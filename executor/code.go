@@ -126,7 +126,7 @@ func codeFault(c Call, err error) error {
 			With(fault.Detail{Code: e.Limit, Message: "the run was stopped", Remedy: e.Remedy})
 	}
 	if e, ok := errors.AsType[*sandbox.GuestError](err); ok {
-		f := fault.Wrap(err, fault.SandboxError, "the code of %s failed: %s", name, tail((&sandbox.GuestError{Kind: e.Kind, Message: e.Message}).Error(), guestTextMax)).
+		f := fault.Wrap(err, fault.SandboxError, "the code of %s failed: %s", name, tail(e.Error(), guestTextMax)).
 			With(fault.Detail{Code: tail(e.Kind, 100), Message: tail(e.Message, guestTextMax)})
 		if e.Traceback != "" {
 			f = f.With(fault.Detail{Code: "traceback", Message: tail(e.Traceback, tracebackMax)})
@@ -139,6 +139,9 @@ func codeFault(c Call, err error) error {
 	if e, ok := errors.AsType[*sandbox.InvalidError](err); ok {
 		return fault.Wrap(err, fault.ActionInvalid, "the code of %s cannot be run as declared", name).
 			With(fault.Detail{Pointer: "/" + strings.ReplaceAll(e.Field, ".", "/"), Message: e.Message})
+	}
+	if errors.Is(err, sandbox.ErrBusy) {
+		return fault.Wrap(err, fault.Unavailable, "too many programs are waiting to run").Retry(0)
 	}
 	return fmt.Errorf("call %s: run code: %w", c.ID, err)
 }

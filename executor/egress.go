@@ -34,6 +34,8 @@ const (
 	// responseHeaderMax bounds the header of an answer; a larger one breaks
 	// the connection.
 	responseHeaderMax = 64 << 10
+	// hostMax is the longest name that DNS has; a longer one is refused.
+	hostMax = 253
 )
 
 // errBlocked is in the tree of every error that says an address may not be
@@ -198,7 +200,7 @@ func checkURL(u *url.URL) error {
 		return blocked(u, "only https and http are spoken", "use an https URL")
 	case u.User != nil:
 		return blocked(u, "a URL must not hold a user name or password", "use the action's auth field")
-	case host == "" || u.Opaque != "" || len(host) > 253:
+	case host == "" || u.Opaque != "" || len(host) > hostMax:
 		return blocked(u, "the URL has no usable host", "use an absolute https URL")
 	case strings.ContainsFunc(host, func(c rune) bool { return c == '%' || unicode.IsControl(c) || unicode.IsSpace(c) }):
 		return blocked(u, "the host holds characters that names do not have", "")
@@ -225,8 +227,14 @@ func endsInNumber(host string) bool {
 	return strings.Trim(last, "0123456789") == ""
 }
 
+// blocked returns the outcome that refuses a URL. It shows the host whole or
+// not at all: a secret in it could not be recognized when cut.
 func blocked(u *url.URL, message, remedy string) error {
-	return fault.New(fault.EgressBlocked, "host %s is not called", quoteShort(u.Hostname())).With(fault.Detail{Message: message, Remedy: remedy})
+	host := u.Hostname()
+	if len(host) > hostMax {
+		host = "…"
+	}
+	return fault.New(fault.EgressBlocked, "host %q is not called", host).With(fault.Detail{Message: message, Remedy: remedy})
 }
 
 // parseOrigin reads "https://host" or "https://host:port".

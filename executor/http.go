@@ -137,6 +137,9 @@ func (h *HTTP) Execute(ctx context.Context, c Call, emit func(Progress)) (Result
 	attempt, cancel := context.WithTimeoutCause(ctx, timeout, errTimeLimit)
 	defer cancel()
 	output, err := x.run(attempt, out)
+	if err != nil {
+		err = x.clean(err)
+	}
 	return Result{Output: output, Usage: x.usage}, err
 }
 

@@ -59,17 +59,15 @@ func (x *exchange) lost(ctx context.Context, err error) error {
 	if timedOut {
 		reason, final = "the time limit was reached", false
 	}
-	// A transport's error may repeat what the receiver sent.
-	cause := errors.New(x.redact(err.Error()))
 	switch {
 	case errors.Is(err, errBlocked):
-		return fault.Wrap(cause, fault.EgressBlocked, "host %s is not called", host).With(fault.Detail{
+		return fault.Wrap(err, fault.EgressBlocked, "host %s is not called", host).With(fault.Detail{
 			Message: "its address is private or reserved, or its port is not one for HTTP", Remedy: "ask the operator to allow it",
 		})
 	case !x.sent.Load() && final:
-		return fault.Wrap(cause, fault.EgressFailed, "no connection to %s: %s", host, reason)
+		return fault.Wrap(err, fault.EgressFailed, "no connection to %s: %s", host, reason)
 	case !x.sent.Load():
-		return fault.Wrap(cause, fault.EgressFailed, "no connection to %s: %s", host, reason).Retry(0)
+		return fault.Wrap(err, fault.EgressFailed, "no connection to %s: %s", host, reason).Retry(0)
 	}
 	switch x.call.Action.Effect {
 	case manifest.Read, manifest.Idempotent:
@@ -77,14 +75,14 @@ func (x *exchange) lost(ctx context.Context, err error) error {
 		if timedOut {
 			code = fault.Timeout
 		}
-		return fault.Wrap(cause, code, "no complete answer from %s: %s", host, reason).Retry(0)
+		return fault.Wrap(err, code, "no complete answer from %s: %s", host, reason).Retry(0)
 	case manifest.Keyed:
 		f := x.unknown("no complete answer came from " + host + ": " + reason)
-		f.Err = cause
+		f.Err = err
 		return f.Retry(0)
 	default:
 		f := x.unknown("no complete answer came from " + host + ": " + reason)
-		f.Err = cause
+		f.Err = err
 		return f
 	}
 }
@@ -189,6 +187,25 @@ func (x *exchange) excerpt(text string, cut bool) string {
 		text = strings.ToValidUTF8(text[:excerptMax], "") + "…"
 	}
 	return text
+}
+
+// clean replaces secrets in every text of an outcome: host names, headers and
+// the transport's own errors can all repeat what the receiver sent.
+func (x *exchange) clean(err error) error {
+	e, ok := errors.AsType[*fault.Error](err)
+	if !ok {
+		return err
+	}
+	f := *e
+	f.Message = x.redact(f.Message)
+	f.Details = slices.Clone(f.Details)
+	for i := range f.Details {
+		f.Details[i].Message = x.redact(f.Details[i].Message)
+	}
+	if f.Err != nil {
+		f.Err = errors.New(x.redact(f.Err.Error()))
+	}
+	return &f
 }
 
 func (x *exchange) redact(s string) string { return x.h.cfg.Secrets.Redactor().Redact(s) }

@@ -95,7 +95,7 @@ func (x *exchange) decode(contentType string, data []byte) (json.RawMessage, err
 	}
 	doc, err := normalizeJSON(data, x.redact)
 	if e, ok := errors.AsType[*jsonError](err); ok {
-		return nil, x.performed(fault.OutputInvalid, e.Code, x.redact(e.Error()), "")
+		return nil, x.performed(fault.OutputInvalid, e.Code, e.Error(), "")
 	}
 	return doc, nil
 }
