@@ -174,14 +174,13 @@ func (n *normalizer) string(s string) {
 // end judges the decoder's error.
 func (n *normalizer) end(err error) (bool, error) {
 	at := n.dec.InputOffset()
-	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
-		if n.whole {
-			return true, nil
-		}
-		return false, &jsonError{"syntax", "the JSON document ends early", at}
-	}
-	if n.whole {
+	switch {
+	case n.whole && len(bytes.TrimLeft(n.in[at:], " \t\r\n")) == 0:
+		return true, nil
+	case n.whole:
 		return false, &jsonError{"trailing", "something follows the JSON document", at}
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		return false, &jsonError{"syntax", "the JSON document ends early", at}
 	}
 	if se, ok := errors.AsType[*json.SyntaxError](err); ok {
 		return false, &jsonError{"syntax", "not JSON: " + se.Error(), at}

@@ -49,6 +49,7 @@ func TestDecode(t *testing.T) {
 		{name: "trailing comma", contentType: isJSON, body: `[1,]`, rule: "syntax"},
 		{name: "nan", contentType: isJSON, body: `NaN`, rule: "syntax"},
 		{name: "two documents", contentType: isJSON, body: `{} {}`, rule: "trailing"},
+		{name: "trailing quote", contentType: isJSON, body: `1"`, rule: "trailing"},
 		{name: "trailing text", contentType: isJSON, body: `{} x`, rule: "trailing"},
 		{name: "bad utf-8", contentType: isJSON, body: "{\"a\":\"\xff\"}", rule: "utf8"},
 		{name: "overlong utf-8", contentType: isJSON, body: "\"\xc0\xaf\"", rule: "utf8"},
