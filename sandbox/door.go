@@ -106,10 +106,16 @@ func (x *execution) llm(body []byte) ([]byte, error) {
 	}
 	ctx, cancel := context.WithTimeoutCause(x.ctx, x.limits.HostTime-x.hostTime, errHostTime)
 	defer cancel()
+	x.ticket.release()
 	begun := time.Now()
 	reply, err := call(ctx, append(json.RawMessage(nil), body...))
-	x.hostTime += time.Since(begun)
+	answered := time.Now()
+	stop := x.ticket.reacquire(x.ctx)
+	x.hostTime += answered.Sub(begun)
+	x.waited += time.Since(answered)
 	switch {
+	case stop != nil:
+		panic(&stopped{stop})
 	case x.ctx.Err() != nil:
 		panic(&stopped{context.Cause(x.ctx)})
 	case ctx.Err() != nil:

@@ -33,7 +33,9 @@ type execution struct {
 	fuelPerMS int64
 
 	started  time.Time
-	hostTime time.Duration
+	hostTime time.Duration // spent in host functions
+	waited   time.Duration // spent waiting for a worker after them
+	ticket   *ticket
 	ticks    int64 // virtual nanoseconds that clock readings and sleeping have added
 	slept    int64
 
@@ -79,7 +81,7 @@ func (x *execution) refuel() {
 	if x.ctx.Err() != nil {
 		panic(&stopped{context.Cause(x.ctx)})
 	}
-	x.checkWall(time.Since(x.started) - x.hostTime)
+	x.checkWall(time.Since(x.started) - x.hostTime - x.waited)
 	slice := min(fuelSlice, x.budget-used)
 	x.in.fuel.Set(uint64(slice))
 	x.granted = used + slice
@@ -173,7 +175,7 @@ func (c *capture) String() string { return strings.ToValidUTF8(string(c.kept), "
 // usage sums up after the guest has stopped.
 func (x *execution) usage() Usage {
 	return Usage{
-		Fuel: x.used(), CPU: x.cpu(), Wall: time.Since(x.started), HostTime: x.hostTime,
+		Fuel: x.used(), CPU: x.cpu(), Wall: time.Since(x.started) - x.waited, HostTime: x.hostTime,
 		MemoryPeakBytes: int64(x.in.memory.Peak()), OutputBytes: int64(len(x.door.result)),
 		StdoutBytes: x.stdout.total, StderrBytes: x.stderr.total, HostCalls: x.door.calls,
 	}

@@ -4,7 +4,9 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"runtime"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -150,10 +152,10 @@ func TestHostCallLimits(t *testing.T) {
 // TestHostTimeIsNotWallTime: a slow model does not use up the wall limit of the code.
 func TestHostTimeIsNotWallTime(t *testing.T) {
 	t.Parallel()
-	p := program(sandbox.JavaScript, "await openai.chat.completions.create({}); let n = 0; while (n < 1e6) n++; return n")
-	p.Limits.Wall = 2 * time.Second
+	p := program(sandbox.JavaScript, "await openai.chat.completions.create({}); let n = 0; while (n < 1e5) n++; return n")
+	p.Limits.Wall = time.Second
 	p.Grants = grant(func(ctx context.Context, _ json.RawMessage) (json.RawMessage, error) {
-		timer := time.NewTimer(2500 * time.Millisecond)
+		timer := time.NewTimer(1100 * time.Millisecond)
 		defer timer.Stop()
 		<-timer.C
 		return json.RawMessage(completion), nil
@@ -162,9 +164,57 @@ func TestHostTimeIsNotWallTime(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if out.Usage.HostTime < 2500*time.Millisecond || out.Usage.Wall < out.Usage.HostTime {
+	if out.Usage.HostTime < 1100*time.Millisecond || out.Usage.Wall < out.Usage.HostTime {
 		t.Errorf("usage = %+v, want host time within wall time", out.Usage)
 	}
+}
+
+// TestWaitingForTheModelKeepsNoWorker: more runs than workers wait for answers at the same time.
+func TestWaitingForTheModelKeepsNoWorker(t *testing.T) {
+	t.Parallel()
+	const runs = 12 // there are four workers
+	var waiting sync.WaitGroup
+	waiting.Add(runs)
+	p := program(sandbox.JavaScript, "return openai.chat.completions.create({})")
+	p.Grants = grant(func(context.Context, json.RawMessage) (json.RawMessage, error) {
+		waiting.Done()
+		waiting.Wait()
+		return json.RawMessage(`1`), nil
+	})
+	var wg sync.WaitGroup
+	for range runs {
+		wg.Go(func() {
+			if out, err := run(t, p, ""); err != nil || string(out.Output) != "1" {
+				t.Errorf("Run = %s, %v", out.Output, err)
+			}
+		})
+	}
+	wg.Wait()
+}
+
+// TestCollectorIsNotBlocked: a spinning guest lets the garbage collector of the process finish.
+func TestCollectorIsNotBlocked(t *testing.T) {
+	t.Parallel()
+	both(t, func(t *testing.T, rt sandbox.Runtime) {
+		p := program(rt, map[sandbox.Runtime]string{
+			sandbox.Python:     "import openai\nopenai.ChatCompletion.create(model='m', messages=[])\nwhile True: pass",
+			sandbox.JavaScript: "await openai.chat.completions.create({}); for (;;) {}",
+		}[rt])
+		p.Limits.CPU = 10 * time.Minute
+		ctx, cancel := context.WithCancel(t.Context())
+		p.Grants = grant(func(context.Context, json.RawMessage) (json.RawMessage, error) {
+			go func() {
+				for range 10 {
+					runtime.GC() // waits until every goroutine, the guest's too, has stopped for a moment
+				}
+				cancel()
+			}()
+			return json.RawMessage(completion), nil
+		})
+		if _, err := box.Run(ctx, p, nil); !errors.Is(err, context.Canceled) {
+			t.Errorf("Run = %v, want the cancellation that followed the collections", err)
+		}
+	})
 }
 
 func TestCancellation(t *testing.T) {

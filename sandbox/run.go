@@ -25,22 +25,24 @@ func (s *Sandbox) Run(ctx context.Context, p Program, input json.RawMessage) (Ou
 		return Outcome{}, err
 	}
 	p.Limits = p.Limits.WithDefaults()
+	if err := s.begin(); err != nil {
+		return Outcome{}, err
+	}
+	defer s.work.Done()
 	e, err := s.engine(ctx, p.Runtime)
 	if err != nil {
-		return Outcome{}, err
-	}
-	if err := s.workers.acquire(ctx); err != nil {
-		return Outcome{}, err
-	}
-	defer s.workers.release()
-	if e, err = s.engine(ctx, p.Runtime); err != nil { // closed while waiting
 		return Outcome{}, err
 	}
 	if least := int64(e.imageBytes) + memoryHeadroom; p.Limits.MemoryBytes < least {
 		return Outcome{}, &InvalidError{"limits.memory_bytes",
 			fmt.Sprintf("%d bytes are not enough for %s, which needs %d", p.Limits.MemoryBytes, p.Runtime.Version(), least)}
 	}
-	return e.run(ctx, p, input)
+	t, err := s.workers.acquire(ctx)
+	if err != nil {
+		return Outcome{}, err
+	}
+	defer t.release()
+	return e.run(ctx, p, input, t)
 }
 
 // memoryHeadroom is the least memory that a program gets beyond the engine's image.
@@ -56,8 +58,10 @@ type request struct {
 	Input      json.RawMessage `json:"input"`
 }
 
-func (e *engine) run(ctx context.Context, p Program, input json.RawMessage) (Outcome, error) {
+// run executes a program whose limits are complete. The ticket may be nil when the program has no grants.
+func (e *engine) run(ctx context.Context, p Program, input json.RawMessage, t *ticket) (Outcome, error) {
 	x := newExecution(ctx, p, e.language, fuelOf(p.Limits, e.language.fuelPerMS()))
+	x.ticket = t
 	r := request{Name: p.Name, Entrypoint: p.Entrypoint, Code: p.Code, LLM: p.Grants.LLM != nil, Input: input}
 	for i := range r.Seed {
 		r.Seed[i] = uint32(x.random.Uint64())
@@ -78,6 +82,9 @@ func (e *engine) run(ctx context.Context, p Program, input json.RawMessage) (Out
 	}
 	if err == nil {
 		out.Output = x.door.result
+	}
+	if out.Truncated {
+		out.Notes = append(out.Notes, fmt.Sprintf("stdout and stderr were cut after %d bytes (limits.log_bytes)", p.Limits.LogBytes))
 	}
 	if err := e.release(ctx, in, stop == nil); err != nil {
 		return out, fmt.Errorf("sandbox: close instance: %w", err)

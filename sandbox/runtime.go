@@ -1,6 +1,11 @@
 package sandbox
 
-import "strings"
+import (
+	"strings"
+
+	"github.com/oap-runtime/oap/wasm-modules/javascript"
+	"github.com/oap-runtime/oap/wasm-modules/python"
+)
 
 // aliases maps what manifests call a language to the runtime; a version may follow directly ("python3.11", "node20").
 var aliases = []struct {
@@ -20,8 +25,8 @@ var aliases = []struct {
 
 // shipped says what really runs, and for which requested versions no remark is needed.
 var shipped = map[Runtime]struct{ product, version, series string }{
-	Python:     {"CPython", "3.13.5", "3.13"},
-	JavaScript: {"QuickJS-NG", "0.17.0", ""},
+	Python:     {"CPython", python.Version, "3.13"},
+	JavaScript: {"QuickJS-NG", javascript.Version, ""},
 }
 
 // ParseRuntime finds the runtime that a manifest means by name, such as "python", "python3.11", "javascript", "js" or
@@ -73,4 +78,16 @@ func (rt Runtime) Version() string {
 		return ""
 	}
 	return s.product + " " + s.version
+}
+
+// Digest identifies the engine and the modules around it that run code of this runtime, as "sha256:" and hexadecimal
+// digits; empty when the runtime is unknown. With an equal digest, equal runs give equal results.
+func (rt Runtime) Digest() string {
+	switch rt {
+	case Python:
+		return python.Digest()
+	case JavaScript:
+		return javascript.Digest()
+	}
+	return ""
 }

@@ -118,8 +118,9 @@ type Sandbox struct {
 	cacheErr  error
 
 	mu     sync.Mutex
-	closed bool
-	builds sync.WaitGroup // engines being built; added to under mu
+	closed bool           // no run or build may start
+	freed  bool           // the engines are gone
+	work   sync.WaitGroup // runs and builds; added to under mu
 }
 
 // slot is the place of one engine. Building starts with the first use and happens once.
@@ -190,7 +191,7 @@ func (s *Sandbox) start(rt Runtime) error {
 		return ErrClosed
 	}
 	slot.once.Do(func() {
-		s.builds.Go(func() {
+		s.work.Go(func() {
 			defer close(slot.done)
 			if slot.engine, slot.err = s.build(slot.language); slot.err != nil {
 				slot.err = fmt.Errorf("sandbox: prepare %s: %w", rt, slot.err)
@@ -222,36 +223,48 @@ func (s *Sandbox) engine(ctx context.Context, rt Runtime) (*engine, error) {
 	}
 }
 
+// begin counts a run, which must be ended with s.work.Done.
+func (s *Sandbox) begin() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return ErrClosed
+	}
+	s.work.Add(1)
+	return nil
+}
+
 // Close stops accepting runs, waits for those in flight until ctx ends and frees the engines. When ctx ends first, the
 // engines are left alone and Close may be called again.
 func (s *Sandbox) Close(ctx context.Context) error {
 	s.mu.Lock()
 	s.closed = true
 	s.mu.Unlock()
-	built := make(chan struct{})
-	go func() {
-		s.builds.Wait()
-		close(built)
+	idle := make(chan struct{})
+	go func() { // ends with the last run, whose limits bound it
+		s.work.Wait()
+		close(idle)
 	}()
 	select {
-	case <-built:
+	case <-idle:
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
-	if err := s.workers.drain(ctx); err != nil {
-		return err
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.freed {
+		return nil
 	}
-	defer s.workers.resume()
+	s.freed = true
+	ctx = context.WithoutCancel(ctx)
 	var errs []error
 	for _, slot := range s.engines {
 		if slot.engine != nil {
 			errs = append(errs, slot.engine.close(ctx))
-			slot.engine, slot.err = nil, ErrClosed
 		}
 	}
 	if s.cache != nil {
 		errs = append(errs, s.cache.Close(ctx))
-		s.cache = nil
 	}
 	return errors.Join(errs...)
 }

@@ -64,6 +64,14 @@ func TestParseRuntime(t *testing.T) {
 	}
 }
 
+func TestDigestsAreDistinct(t *testing.T) {
+	t.Parallel()
+	a, b := sandbox.Python.Digest(), sandbox.JavaScript.Digest()
+	if len(a) != len("sha256:")+64 || len(b) != len(a) || a == b || sandbox.Runtime("ruby").Digest() != "" {
+		t.Errorf("digests %q and %q", a, b)
+	}
+}
+
 // TestVersionIsTrue: the documented versions are those that run.
 func TestVersionIsTrue(t *testing.T) {
 	t.Parallel()
@@ -176,53 +184,5 @@ func TestClose(t *testing.T) {
 	}
 	if info, err := os.Stat(dir); err != nil || (runtime.GOOS != "windows" && info.Mode().Perm() != 0o700) {
 		t.Errorf("cache directory: %v, %v; want mode 0700", info, err)
-	}
-}
-
-// TestQueue: runs beyond the workers wait in order, those beyond the queue are refused, and waiting ends with its context.
-func TestQueue(t *testing.T) {
-	t.Parallel()
-	s, err := sandbox.New(sandbox.Config{Workers: 1, QueueMax: 1})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer s.Close(context.Background())
-	if err := s.Warm(t.Context(), sandbox.JavaScript); err != nil {
-		t.Fatal(err)
-	}
-	p := program(sandbox.JavaScript, "await openai.chat.completions.create({}); return 1")
-	started, finish := make(chan struct{}), make(chan struct{})
-	p.Grants = grant(func(context.Context, json.RawMessage) (json.RawMessage, error) {
-		close(started)
-		<-finish
-		return json.RawMessage(`{}`), nil
-	})
-	var wg sync.WaitGroup
-	wg.Go(func() {
-		if _, err := s.Run(t.Context(), p, nil); err != nil {
-			t.Error(err)
-		}
-	})
-	<-started
-	// Whichever of these two comes second finds the queue full; cancelling ends the wait of the other.
-	ctx, cancel := context.WithCancel(t.Context())
-	results := make(chan error, 2)
-	for range 2 {
-		wg.Go(func() {
-			_, err := s.Run(ctx, program(sandbox.JavaScript, "return 1"), nil)
-			results <- err
-		})
-	}
-	if err := <-results; !errors.Is(err, sandbox.ErrBusy) {
-		t.Errorf("Run with a full queue = %v, want ErrBusy", err)
-	}
-	cancel()
-	if err := <-results; !errors.Is(err, context.Canceled) {
-		t.Errorf("Run whose context ended while waiting = %v, want its error", err)
-	}
-	close(finish)
-	wg.Wait()
-	if _, err := s.Run(t.Context(), program(sandbox.JavaScript, "return 1"), nil); err != nil {
-		t.Errorf("Run after the queue emptied = %v", err)
 	}
 }

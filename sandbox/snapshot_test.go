@@ -4,11 +4,27 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
 	"testing"
+
+	"github.com/tetratelabs/wazero"
 
 	"github.com/oap-runtime/oap/sandbox/internal/cow"
 	"github.com/oap-runtime/oap/sandbox/internal/wasi"
 )
+
+// testCache is the compile cache that TestMain of the external tests uses too.
+func testCache(t *testing.T) wazero.CompilationCache {
+	t.Helper()
+	cache, err := openCache(filepath.Join(os.TempDir(), fmt.Sprintf("oap-sandbox-test-%d", os.Getuid())))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { cache.Close(context.Background()) })
+	return cache
+}
 
 // TestUsedInstancesEqualTheSnapshot looks behind the public interface: after programs that do what they can to leave
 // something behind, the memory of the instance that is used next is byte for byte that of a new one (SB6).
@@ -38,7 +54,7 @@ func TestUsedInstancesEqualTheSnapshot(t *testing.T) {
 		}},
 	} {
 		ctx := context.Background()
-		e, err := buildEngine(ctx, tt.language, nil, 1)
+		e, err := buildEngine(ctx, tt.language, testCache(t), 1)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -49,7 +65,7 @@ func TestUsedInstancesEqualTheSnapshot(t *testing.T) {
 		want := fresh.Reallocate(uint64(e.imageBytes))
 		reused := 0
 		for _, code := range tt.codes {
-			p := Program{Code: code, Limits: Limits{}.WithDefaults()}
+			p := Program{Code: code, Limits: Limits{Wall: wallMax}.WithDefaults()}
 			x := newExecution(ctx, p, e.language, bootFuel)
 			in, err := e.acquire(ctx, x)
 			if err != nil {
@@ -88,7 +104,7 @@ func TestSnapshotsRepeat(t *testing.T) {
 	ctx := context.Background()
 	var images [2][]byte
 	for i := range images {
-		e, err := buildEngine(ctx, &quickjs{}, nil, 1)
+		e, err := buildEngine(ctx, &quickjs{}, testCache(t), 1)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -111,7 +127,7 @@ func TestSnapshotsRepeat(t *testing.T) {
 func TestPlainCopies(t *testing.T) {
 	t.Parallel()
 	ctx := context.Background()
-	e, err := buildEngine(ctx, &quickjs{}, nil, 1)
+	e, err := buildEngine(ctx, &quickjs{}, testCache(t), 1)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -128,8 +144,8 @@ func TestPlainCopies(t *testing.T) {
 	e.image, e.idle = cow.NewPlain(m.Reallocate(uint64(e.imageBytes))), nil
 	m.Free()
 	for range 3 {
-		p := Program{Code: "const a = []; for (let i = 0; i < 1e5; i++) a.push({i}); return a.length", Limits: Limits{}.WithDefaults()}
-		out, err := e.run(ctx, p, json.RawMessage("{}"))
+		p := Program{Code: "const a = []; for (let i = 0; i < 1e5; i++) a.push({i}); return a.length", Limits: Limits{Wall: wallMax}.WithDefaults()}
+		out, err := e.run(ctx, p, json.RawMessage("{}"), nil)
 		if err != nil || string(out.Output) != "100000" {
 			t.Errorf("run on plain memory = %s, %v", out.Output, err)
 		}

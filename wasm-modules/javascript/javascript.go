@@ -5,7 +5,10 @@
 package javascript
 
 import (
+	"crypto/sha256"
 	_ "embed"
+	"encoding/hex"
+	"sync"
 
 	wasmmodules "github.com/oap-runtime/oap/wasm-modules"
 )
@@ -25,6 +28,12 @@ var compressed []byte
 //
 //go:embed guest/bootstrap.js
 var Bootstrap string
+
+// Digest identifies everything that decides how JavaScript code runs: the module and the bootstrap script.
+var Digest = sync.OnceValue(func() string {
+	sum := sha256.Sum256([]byte(SHA256 + "\n" + Bootstrap))
+	return "sha256:" + hex.EncodeToString(sum[:])
+})
 
 // Wasm decompresses and verifies the module. Every call gives a fresh copy.
 func Wasm() ([]byte, error) { return wasmmodules.Unpack(compressed, SHA256) }

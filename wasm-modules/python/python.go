@@ -9,9 +9,13 @@ package python
 import (
 	"archive/zip"
 	"bytes"
+	"crypto/sha256"
 	"embed"
+	"encoding/hex"
 	"fmt"
+	"io"
 	"io/fs"
+	"sync"
 
 	wasmmodules "github.com/oap-runtime/oap/wasm-modules"
 )
@@ -51,6 +55,23 @@ func Library() (*zip.Reader, error) {
 	}
 	return z, nil
 }
+
+// Digest identifies everything that decides how Python code runs: the module, the library and the guest modules.
+var Digest = sync.OnceValue(func() string {
+	h := sha256.New()
+	io.WriteString(h, SHA256+LibrarySHA256)
+	if err := fs.WalkDir(guest, ".", func(name string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() {
+			return err
+		}
+		source, err := guest.ReadFile(name)
+		fmt.Fprintf(h, "\n%s %d\n%s", name, len(source), source)
+		return err
+	}); err != nil {
+		panic(err) // the files are embedded above
+	}
+	return "sha256:" + hex.EncodeToString(h.Sum(nil))
+})
 
 // Guest holds the modules, in source form, that belong next to the library: oap_guest, whose function run serves the
 // reactor's py_run, and what it imports.
