@@ -34,7 +34,18 @@ func isLoopback(hostport string) (bool, error) {
 // redactDSN returns a database's name without its password.
 func redactDSN(dsn string) string {
 	u, err := url.Parse(dsn)
-	if err != nil || u.User == nil {
+	if err != nil {
+		if isPostgres(dsn) {
+			return "the Postgres database" // whatever it holds, it is not shown
+		}
+		return dsn
+	}
+	if q := u.Query(); q.Has("password") {
+		q.Set("password", "xxxxx")
+		u.RawQuery = q.Encode()
+		return u.Redacted()
+	}
+	if u.User == nil {
 		return dsn
 	}
 	return u.Redacted()

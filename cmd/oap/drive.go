@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
@@ -160,7 +159,7 @@ func (d *driver) readLine(ctx context.Context) (string, error) {
 	// goroutine ends with the process. The channel holds its one result.
 	got := make(chan line, 1)
 	go func() {
-		text, err := bufio.NewReader(d.app.stdin).ReadString('\n')
+		text, err := d.app.input.ReadString('\n')
 		if text != "" && errors.Is(err, io.EOF) {
 			err = nil
 		}

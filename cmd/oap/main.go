@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -89,7 +90,7 @@ func run(ctx context.Context, args []string, stdin *os.File, stdout, stderr *os.
 		fmt.Fprintf(stderr, "oap: %v\nRun \"%s --help\" to see how it is used.\n", err, command)
 		return exitUsage
 	}
-	a := &app{ctx: ctx, json: c.JSON, stdin: stdin, stdout: newTerminal(stdout), stderr: newTerminal(stderr)}
+	a := &app{ctx: ctx, json: c.JSON, stdin: stdin, input: bufio.NewReader(stdin), stdout: newTerminal(stdout), stderr: newTerminal(stderr)}
 	err = k.Run(a)
 	return a.exit(err)
 }
@@ -99,6 +100,7 @@ type app struct {
 	ctx            context.Context
 	json           bool
 	stdin          *os.File
+	input          *bufio.Reader // of stdin, for lines that a person types
 	stdout, stderr *terminal
 }
 
