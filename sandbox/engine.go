@@ -58,6 +58,9 @@ const (
 	// bootFuel bounds its work: about a minute. Reaching it is a defect of the engine.
 	bootFuel = 10_000_000_000
 
+	// primeMax bounds how many instances are made before there is work for them.
+	primeMax = 8
+
 	// compileWorkers is how many goroutines compile one module. More gain little, and the machine has other work.
 	compileWorkers = 2
 )
@@ -132,15 +135,15 @@ func buildEngine(ctx context.Context, l language, cache wazero.CompilationCache,
 	return e, nil
 }
 
-// prime runs something small in as many instances as will run at a time. Their memories are reused, so that the first
-// real runs find the pages that every run touches.
+// prime runs something small in as many instances as will run at a time, up to primeMax. They are used again, so that the
+// first real runs find a warm one.
 func (e *engine) prime(ctx context.Context) error {
-	x := newExecution(ctx, Program{Limits: Limits{}.WithDefaults()}, e.language, bootFuel)
 	text, err := json.Marshal(request{Input: json.RawMessage("{}")})
 	if err != nil {
 		return err
 	}
-	for range e.copies {
+	for range min(e.copies, primeMax) {
+		x := newExecution(ctx, Program{Limits: Limits{Wall: wallMax}.WithDefaults()}, e.language, bootFuel)
 		in, err := e.spawn(ctx, x)
 		if err != nil {
 			return err

@@ -81,7 +81,7 @@ func (rt Runtime) Version() string {
 }
 
 // Digest identifies the engine and the modules around it that run code of this runtime, as "sha256:" and hexadecimal
-// digits; empty when the runtime is unknown. With an equal digest, equal runs give equal results.
+// digits; empty when the runtime is unknown. A session that pins it notices when another engine would continue it.
 func (rt Runtime) Digest() string {
 	switch rt {
 	case Python:
