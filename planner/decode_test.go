@@ -124,6 +124,7 @@ func TestDecodeRefuses(t *testing.T) {
 		"open brackets":           {`{"action":"a",` + strings.Repeat(`"a":[`, 10_000), "nests deeper"},
 		"500,000 bytes of them":   {`{"action":"a",` + strings.Repeat(`"a":[`, 100_000), "too large to repair"},
 		"malformed and large":     {`{action:"a",args:{s:"` + strings.Repeat("x", 70_000) + `"}}`, "too large to repair"},
+		"malformed and tangled":   {`{action:"a",args:{s:[` + strings.Repeat(`"x" `, 3000) + `]}}`, "too tangled to repair"},
 		"5 MB":                    {`{"action":"a","args":{"s":"` + strings.Repeat("x", 5<<20) + `"}}`, "more than 1048576"},
 		"many pieces":             {strings.Repeat(`{"a":1} `, 65), "more than 64 pieces"},
 		"unfinished thinking":     {`<think>I could {"action":"a"}`, "inside its <think> block"},

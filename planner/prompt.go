@@ -229,7 +229,7 @@ func historyText(r Request) string {
 		t.Output = cut(t.Output, valueMax)
 		t.Error = clip(t.Error, valueMax)
 		l := oneLine(t)
-		if size += len(l) + 1; size > historyMax && i < last {
+		if size += len(l) + 1; size > historyMax {
 			break
 		}
 		lines = append(lines, l)

@@ -378,6 +378,37 @@ func TestRepairKnowsEarlierOutputs(t *testing.T) {
 	}
 }
 
+// What a call adds to the state can be named by later calls, as far as the
+// manifest says what that is; where it does not say, the call will tell.
+func TestRepairKnowsWhatCallsDefine(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		first, placeholder string
+		ok                 bool
+	}{
+		"result_path":             {`{"action":"lookup","args":{"id":1}}`, "found", true},
+		"not its result_path":     {`{"action":"lookup","args":{"id":1}}`, "lost", false},
+		"postcondition":           {`{"action":"refund","args":{}}`, "refunded", true},
+		"not its postcondition":   {`{"action":"refund","args":{}}`, "refund", false},
+		"output_key":              {`{"action":"charge","args":{"cents":1,"to":"a@b.co"},"output_key":"receipt"}`, "receipt", true},
+		"not its output_key":      {`{"action":"charge","args":{"cents":1,"to":"a@b.co"},"output_key":"receipt"}`, "charge", false},
+		"members of its output":   {`{"action":"charge","args":{"cents":1,"to":"a@b.co"}}`, "receipt_no", true},
+		"the last result, always": {`{"action":"lookup","args":{"id":1}}`, "last_result", true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			answer := `[` + c.first + `,{"action":"lookup","args":{"id":"{{` + c.placeholder + `}}"}}]`
+			d, err := planner.Repair(says(answer), planner.RepairConfig{Attempts: 1}).Plan(t.Context(), request(t))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if ok := len(d.Calls) == 2; ok != c.ok {
+				t.Errorf("accepted = %v, want %v: %s", ok, c.ok, d.Exchanges[0].Problem)
+			}
+		})
+	}
+}
+
 // PL6: numbers reach the call with every digit.
 func TestRepairKeepsDigits(t *testing.T) {
 	t.Parallel()
@@ -402,6 +433,7 @@ func TestRepairShowsCallsAsTheyStream(t *testing.T) {
 		"plan":         {"Here:\n```json\n{\"plan\": [{\"action\":\"search\",\"args\":{\"q\":\"a\"}},{\"action\":\"lookup\",\"args\":{\"id\":1}}]}\n```", "search lookup"},
 		"thinking":     {`<think>[{"action":"charge"}, or]</think>[{"action":"search","args":{"q":"a"}}]`, "search"},
 		"other lists":  {`{"reason":["a","b"],"steps":[{"action":"search","args":{"q":"a"}}]}`, "search"},
+		"lists after":  {`{"plan":[{"action":"search","args":{"q":"a"}}],"x":[{"action":"charge","args":{}}]}`, "search"},
 		"single call":  {`{"action":"search","args":{"q":"a","list":[{"action":"charge"}]}}`, ""},
 		"invalid plan": {`[{"action":"search","args":{"q":"a"}},{"action":"sudo"}]`, "search sudo search sudo search sudo"},
 	} {

@@ -59,6 +59,7 @@ actions:
     endpoint: https://api.example.com/refund
     effect: idempotent
     preconditions: ["state.charged == true"]
+    postconditions: ["state.refunded = true"]
     input_schema: {type: object}
   - name: admin_only
     type: invoke_api

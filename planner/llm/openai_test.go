@@ -248,6 +248,16 @@ func TestRefusalsAreNotRetried(t *testing.T) {
 			})
 		})
 	}
+	t.Run("no quota", func(t *testing.T) {
+		t.Parallel()
+		h := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			w.WriteHeader(http.StatusTooManyRequests)
+			io.WriteString(w, `{"error":{"message":"You exceeded your current quota","code":"insufficient_quota"}}`)
+		}))
+		defer h.Close()
+		_, err := bundle{url: h.URL}.openAI(t).Complete(t.Context(), ask("x"), nil)
+		wantFault(t, err, fault.ModelMisconfigured, "exceeded your current quota")
+	})
 	t.Run("wrong key", func(t *testing.T) {
 		t.Parallel()
 		b := setup(t, `{"rules":[{"reply":"ok"}]}`)
@@ -263,15 +273,14 @@ func TestErrorBodies(t *testing.T) {
 		body, want string
 		code       fault.Code
 	}{
-		"text error":      {`{"error":"model not loaded"}`, "model not loaded", fault.ModelMisconfigured},
-		"list of texts":   {`{"error":{"message":["a","b"],"code":7}}`, `["a","b"]`, fault.ModelMisconfigured},
-		"message":         {`{"message":"no such route"}`, "no such route", fault.ModelMisconfigured},
-		"detail":          {`{"detail":[{"loc":["body"],"msg":"extra"}]}`, `"msg":"extra"`, fault.ModelMisconfigured},
-		"plain":           {"upstream\n\n  says   no", "upstream says no", fault.ModelMisconfigured},
-		"nothing":         {"", "Bad Request", fault.ModelMisconfigured},
-		"reflected key":   {`{"error":{"message":"header was Bearer ` + key + ` there"}}`, "Bearer [redacted] there", fault.ModelMisconfigured},
-		"a megabyte":      {strings.Repeat("x", 1<<20), "xxx…", fault.ModelMisconfigured},
-		"no more credits": {`{"error":{"message":"quota","code":"insufficient_quota"}}`, "quota", fault.ModelMisconfigured},
+		"text error":    {`{"error":"model not loaded"}`, "model not loaded", fault.ModelMisconfigured},
+		"list of texts": {`{"error":{"message":["a","b"],"code":7}}`, `["a","b"]`, fault.ModelMisconfigured},
+		"message":       {`{"message":"no such route"}`, "no such route", fault.ModelMisconfigured},
+		"detail":        {`{"detail":[{"loc":["body"],"msg":"extra"}]}`, `"msg":"extra"`, fault.ModelMisconfigured},
+		"plain":         {"upstream\n\n  says   no", "upstream says no", fault.ModelMisconfigured},
+		"nothing":       {"", "Bad Request", fault.ModelMisconfigured},
+		"reflected key": {`{"error":{"message":"header was Bearer ` + key + ` there"}}`, "Bearer [redacted] there", fault.ModelMisconfigured},
+		"a megabyte":    {strings.Repeat("x", 1<<20), "xxx…", fault.ModelMisconfigured},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -443,6 +452,14 @@ func TestTimeouts(t *testing.T) {
 		m := b.openAI(t, func(c *llm.OpenAIConfig) { c.IdleTimeout, c.Retries = 50*time.Millisecond, -1 })
 		_, err := m.Complete(t.Context(), ask("comments"), nil)
 		wantFault(t, err, fault.ModelFailed, "fell silent")
+	})
+	t.Run("slow but alive", func(t *testing.T) {
+		t.Parallel()
+		b := setup(t, `{"rules":[{"reply":"`+strings.Repeat("x", 60)+`","chunk":1,"delay_ms":10}]}`)
+		m := b.openAI(t, func(c *llm.OpenAIConfig) { c.IdleTimeout = 300 * time.Millisecond })
+		if _, err := m.Complete(t.Context(), ask("x"), nil); err != nil {
+			t.Errorf("an answer that takes longer than the idle timeout as a whole: %v", err)
+		}
 	})
 	t.Run("the caller's", func(t *testing.T) {
 		t.Parallel()
