@@ -35,6 +35,7 @@ var mayImport = map[string]string{
 	"internal/fault":       "",
 	"internal/secret":      "internal/fault",
 	"internal/arch":        "",
+	"examples/...":         "",
 	"internal/demo":        "internal/fault",
 	"internal/client":      "internal/fault",
 	"internal/pgtest":      "",

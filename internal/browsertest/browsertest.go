@@ -13,9 +13,9 @@ import (
 	"github.com/chromedp/chromedp"
 )
 
-// patience bounds a whole browser test, so that a page that never does what is
+// Patience bounds a whole browser test, so that a page that never does what is
 // waited for fails instead of hanging.
-const patience = 2 * time.Minute
+const Patience = 2 * time.Minute
 
 // New starts a private Chromium and returns a context for chromedp.Run. The
 // browser ends with the test. Without a Chromium on the machine the test is
@@ -35,9 +35,9 @@ func New(t testing.TB) context.Context {
 		chromedp.NoSandbox, // the pages are ours, and root cannot use Chromium's sandbox
 		chromedp.Flag("disable-quic", true),
 		chromedp.Flag("disable-component-update", true),
-		chromedp.WSURLReadTimeout(patience),
+		chromedp.WSURLReadTimeout(Patience),
 	)
-	ctx, stop := context.WithTimeout(context.Background(), patience)
+	ctx, stop := context.WithTimeout(context.Background(), Patience)
 	alloc, stopAlloc := chromedp.NewExecAllocator(ctx, opts...)
 	tab, stopTab := chromedp.NewContext(alloc, chromedp.WithErrorf(t.Logf))
 	t.Cleanup(func() {
