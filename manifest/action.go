@@ -177,7 +177,10 @@ var (
 	headerSyntax = regexp.MustCompile("^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,128}$")
 	// reservedHeaders frame the message or are how the runtime keeps its
 	// promises about repetition.
-	reservedHeaders = []string{"Host", "Content-Length", "Transfer-Encoding", "Connection", "Te", "Trailer", "Upgrade", "Idempotency-Key"}
+	reservedHeaders = []string{
+		"Accept-Encoding", "Connection", "Content-Length", "Expect", "Host", "Idempotency-Key", "Keep-Alive",
+		"Proxy-Authorization", "Proxy-Connection", "Te", "Trailer", "Transfer-Encoding", "Upgrade",
+	}
 )
 
 // endpoint checks that the URL is absolute and carries no credentials.
@@ -428,6 +431,13 @@ func (d *decoder) arguments(a *Action, f *fields) {
 		if n := f.n.get(field); n != nil && n.kind == text {
 			for _, m := range placeholder.FindAllStringSubmatch(n.text, -1) {
 				check(n, m[1])
+			}
+		}
+	}
+	if headers := f.n.get("headers"); headers != nil && headers.kind == object {
+		for _, h := range headers.members {
+			for _, m := range placeholder.FindAllStringSubmatch(secretSyntax.ReplaceAllString(h.value.text, ""), -1) {
+				check(h.value, m[1])
 			}
 		}
 	}

@@ -9,8 +9,11 @@ import (
 // environment variable, or of a file.
 var secretReference = regexp.MustCompile(`^(?:(?:env:)?[A-Za-z_][A-Za-z0-9_]{0,127}|file:[A-Za-z0-9_./-]{1,255})$`)
 
+// secretSyntax is a whole reference.
+var secretSyntax = regexp.MustCompile(`\$\{[^{}]*\}`)
+
 // secretHeader matches the names of headers whose value is always a secret.
-var secretHeader = regexp.MustCompile(`(?i)^(?:proxy-)?authorization$|^cookie$|token|secret|passw|api[-_]?key|access[-_]?key|auth[-_]?key|credential`)
+var secretHeader = regexp.MustCompile(`(?i)^authorization$|^cookie$|token|secret|passw|api[-_]?key|access[-_]?key|auth[-_]?key|credential`)
 
 // secretTemplate checks "Bearer ${NAME}". A value that must be secret has at
 // least one reference, and no text of a template may look like a credential.
