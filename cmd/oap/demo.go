@@ -15,6 +15,7 @@ import (
 
 	"github.com/oap-runtime/oap/examples"
 	"github.com/oap-runtime/oap/internal/client"
+	"github.com/oap-runtime/oap/manifest"
 	"github.com/oap-runtime/oap/server"
 )
 
@@ -118,7 +119,7 @@ func (c *demoCmd) Run(a *app) error {
 	if err != nil {
 		return err
 	}
-	if len(e.languages) > 0 && !a.json {
+	if len(e.languages()) > 0 && !a.json {
 		a.stdout.printf("%s\n", a.stdout.dim("preparing the sandbox (the first time takes longest) …"))
 	}
 	if err := e.warm(a.ctx); err != nil {
@@ -128,12 +129,12 @@ func (c *demoCmd) Run(a *app) error {
 	return behind(a.ctx, func(ctx context.Context) error {
 		show := *a
 		show.ctx = ctx
-		return c.show(&show, x, dir, "http://"+ln.Addr().String(), cfg)
+		return c.show(&show, x, e.manifests[0], dir, "http://"+ln.Addr().String(), cfg)
 	}, world.serve, e.work, serve)
 }
 
 // show plays the client's part over HTTP.
-func (c *demoCmd) show(a *app, x example, dir, url string, cfg engineConfig) error {
+func (c *demoCmd) show(a *app, x example, m *manifest.Manifest, dir, url string, cfg engineConfig) error {
 	t := a.stdout
 	say := func(format string, args ...any) {
 		if !a.json {
@@ -158,10 +159,7 @@ func (c *demoCmd) show(a *app, x example, dir, url string, cfg engineConfig) err
 	if _, err := cl.Run(a.ctx, s.SessionID); err != nil {
 		return err
 	}
-	d := newDriver(a, cl, s.SessionID, t)
-	if a.json {
-		d = newDriver(a, cl, s.SessionID, nil)
-	}
+	d := newDriver(a, cl, s.SessionID, t, m)
 	d.owner = true
 	if !c.NoWait && a.canAsk() {
 		d.ask = t

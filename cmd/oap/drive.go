@@ -13,6 +13,8 @@ import (
 
 	"github.com/oap-runtime/oap/executor"
 	"github.com/oap-runtime/oap/internal/client"
+	"github.com/oap-runtime/oap/internal/fault"
+	"github.com/oap-runtime/oap/manifest"
 	"github.com/oap-runtime/oap/session"
 )
 
@@ -37,13 +39,20 @@ type driver struct {
 	open   map[string]bool // calls whose question was not answered yet
 }
 
-// newDriver returns a driver that shows progress on out, or nothing when out is
-// nil.
-func newDriver(a *app, cl *client.Client, id string, out *terminal) *driver {
+// newDriver returns a driver that shows progress on out, or nothing with
+// --json. m is the session's manifest if it is at hand.
+func newDriver(a *app, cl *client.Client, id string, out *terminal, m *manifest.Manifest) *driver {
 	d := &driver{app: a, client: cl, id: id, show: func(client.Event) {}, open: map[string]bool{}}
-	if out != nil {
-		d.show = (&progress{t: out}).show
+	if a.json {
+		return d
 	}
+	p := &progress{t: out, declared: map[string]int64{}}
+	if m != nil {
+		for _, act := range m.Actions {
+			p.declared[act.Name] = act.LatencyMS
+		}
+	}
+	d.show = p.show
 	return d
 }
 
@@ -84,6 +93,9 @@ func (d *driver) see(ctx context.Context, e client.Event) error {
 		d.track(e)
 	}
 	d.show(e)
+	if err := stuck(e); err != nil && !d.patient {
+		return err
+	}
 	// A question asked before d.after is known to the session only.
 	if d.patient || e.Type == client.Progress || len(d.open) == 0 && e.Type != client.CaughtUp {
 		return nil
@@ -94,6 +106,23 @@ func (d *driver) see(ctx context.Context, e client.Event) error {
 		err = errQuestion
 	}
 	return err
+}
+
+// stuck returns the failure of a planner that does not try again by itself.
+// The session stays and can be started again when the cause is mended.
+func stuck(e client.Event) error {
+	var d struct {
+		Error   client.Failure `json:"error"`
+		RetryAt time.Time      `json:"retry_at"`
+	}
+	if session.EventType(e.Type) != session.EventPlanFailed || json.Unmarshal(e.Data, &d) != nil || !d.RetryAt.IsZero() {
+		return nil
+	}
+	f := fault.New(fault.Code(d.Error.Code), "the session cannot go on: %s", d.Error.Message)
+	if json.Unmarshal(d.Error.Details, &f.Details) != nil {
+		f.Details = nil // in a form that this version does not know
+	}
+	return f
 }
 
 // question returns the index of the first thing a session waits for that a

@@ -23,7 +23,7 @@ func person(t *testing.T, ctx context.Context, typed io.Reader) (*fixture, *driv
 	var out bytes.Buffer
 	screen := &terminal{w: &out, tty: true, width: 80}
 	a := &app{ctx: ctx, input: bufio.NewReader(typed), stdout: screen, stderr: screen}
-	d := newDriver(a, f.client, s.SessionID, screen)
+	d := newDriver(a, f.client, s.SessionID, screen, nil)
 	d.ask, d.owner = screen, true
 	return f, d, &out
 }

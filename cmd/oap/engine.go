@@ -57,7 +57,7 @@ type engine struct {
 	sandbox *sandbox.Sandbox
 	http    *executor.HTTP
 
-	languages []sandbox.Runtime // that the manifests' code is written in
+	manifests []*manifest.Manifest // those of the configuration, in its order
 }
 
 // newEngine opens the database, registers the manifests and wires everything.
@@ -138,7 +138,7 @@ func (e *engine) begin(ctx context.Context, cfg engineConfig) error {
 		if created {
 			e.logger.Info("manifest registered", slog.String("name", m.Name), slog.String("version", m.Version), slog.String("digest", m.Digest()))
 		}
-		e.languages = append(e.languages, languages(m)...)
+		e.manifests = append(e.manifests, m)
 		for _, w := range m.Lint() {
 			e.logger.Warn("manifest", slog.String("file", s.name), slog.Int("line", w.Line), slog.String("pointer", w.Pointer), slog.String("message", w.Message))
 		}
@@ -146,14 +146,16 @@ func (e *engine) begin(ctx context.Context, cfg engineConfig) error {
 	return nil
 }
 
-// languages returns the runtimes that a manifest's code needs.
-func languages(m *manifest.Manifest) (list []sandbox.Runtime) {
-	for _, a := range m.Actions {
-		if a.Code == nil {
-			continue
-		}
-		if rt, _, ok := sandbox.ParseRuntime(a.Code.Runtime); ok && !slices.Contains(list, rt) {
-			list = append(list, rt)
+// languages returns the runtimes that the manifests' code needs.
+func (e *engine) languages() (list []sandbox.Runtime) {
+	for _, m := range e.manifests {
+		for _, a := range m.Actions {
+			if a.Code == nil {
+				continue
+			}
+			if rt, _, ok := sandbox.ParseRuntime(a.Code.Runtime); ok && !slices.Contains(list, rt) {
+				list = append(list, rt)
+			}
 		}
 	}
 	return list
@@ -165,10 +167,11 @@ func isPostgres(dsn string) bool {
 
 // warm prepares the sandbox for the manifests' code.
 func (e *engine) warm(ctx context.Context) error {
-	if len(e.languages) == 0 {
+	list := e.languages()
+	if len(list) == 0 {
 		return nil
 	}
-	if err := e.sandbox.Warm(ctx, e.languages...); err != nil {
+	if err := e.sandbox.Warm(ctx, list...); err != nil {
 		return fmt.Errorf("prepare the sandbox: %w", err)
 	}
 	return nil

@@ -221,7 +221,9 @@ func (p *process) kill() {
 // A server that is killed in the middle of its work, again and again, loses
 // nothing and does nothing twice.
 func TestKillNineRepeatsNothing(t *testing.T) {
+	t.Parallel()
 	databases(t, func(t *testing.T, dsn string) {
+		t.Parallel()
 		n := loadSessions(t, 12)
 		x, err := loadExample("meetbot", false)
 		if err != nil {

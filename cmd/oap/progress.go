@@ -11,6 +11,7 @@ import (
 
 	"github.com/oap-runtime/oap/executor"
 	"github.com/oap-runtime/oap/internal/client"
+	"github.com/oap-runtime/oap/internal/fault"
 	"github.com/oap-runtime/oap/planner"
 	"github.com/oap-runtime/oap/session"
 )
@@ -26,11 +27,12 @@ const (
 // terminal it also shows, on one passing line, what a planner or an action is
 // doing right now. It is used by one goroutine.
 type progress struct {
-	t       *terminal
-	current string // call shown last, so that parallel calls are told apart
-	partial string // end of the answer that a model is giving
-	passing bool   // a passing line is on the screen
-	began   time.Time
+	t        *terminal
+	declared map[string]int64 // by action: the milliseconds that its manifest declares
+	current  string           // call shown last, so that parallel calls are told apart
+	partial  string           // end of the answer that a model is giving
+	passing  bool             // a passing line is on the screen
+	began    time.Time
 }
 
 // show shows an event, or a live sign.
@@ -63,6 +65,7 @@ func (p *progress) event(e client.Event) {
 		p.planned(d)
 	case session.EventPlanFailed:
 		p.t.printf("\n%s %s\n", p.t.red("the planner failed:"), oneLine(d.failure(), p.t.width-20))
+		p.details(d.Error)
 		if !d.RetryAt.IsZero() {
 			p.t.printf("  %s\n", p.t.dim(fmt.Sprintf("attempt %d; again at %s", d.Attempt, d.RetryAt.Local().Format(time.TimeOnly))))
 		}
@@ -127,6 +130,17 @@ func (d eventData) failure() string {
 		return "no reason given"
 	}
 	return d.Error.Code + ": " + d.Error.Message
+}
+
+// details shows what a failure says of its parts.
+func (p *progress) details(f *client.Failure) {
+	var list []fault.Detail
+	if f == nil || json.Unmarshal(f.Details, &list) != nil {
+		return
+	}
+	for _, d := range list {
+		p.t.printf("  %s\n", oneLine(d.String(), 3*p.t.width))
+	}
 }
 
 // live shows a sign of work that is not recorded.
@@ -231,19 +245,24 @@ func (p *progress) finished(d eventData) {
 		p.value("output", d.Output, outputLines)
 	} else {
 		p.value(p.t.red("failed"), json.RawMessage(d.failure()), outputLines)
+		p.details(d.Error)
 	}
 	for _, n := range d.Notes {
 		p.t.printf("  %s\n", p.t.dim(oneLine("note: "+n, p.t.width-4)))
 	}
 	var u executor.Usage
 	if json.Unmarshal(d.Usage, &u) == nil {
-		p.t.printf("  %s\n", p.t.dim(callUsage(d.DurationMS, u)))
+		p.t.printf("  %s\n", p.t.dim(callUsage(d.DurationMS, p.declared[d.Action], u)))
 	}
 }
 
-// callUsage says in words what a call took.
-func callUsage(ms int64, u executor.Usage) string {
+// callUsage says in words what a call took, next to what was declared, if
+// anything (S0-54).
+func callUsage(ms, declared int64, u executor.Usage) string {
 	parts := []string{duration(ms)}
+	if declared > 0 {
+		parts[0] += " (" + duration(declared) + " declared)"
+	}
 	if u.HTTPStatus != 0 {
 		parts = append(parts, fmt.Sprintf("HTTP %d", u.HTTPStatus))
 	}
@@ -254,7 +273,7 @@ func callUsage(ms int64, u executor.Usage) string {
 		parts = append(parts, fmt.Sprintf("sandbox: %d of %d ms CPU, %.0f MiB", s.CPUMS, s.CPULimitMS, float64(s.MemoryBytes)/(1<<20)))
 	}
 	if m := u.Model; m != nil && m.Calls > 0 {
-		parts = append(parts, fmt.Sprintf("%d model calls by the code, %d tokens", m.Calls, m.PromptTokens+m.CompletionTokens))
+		parts = append(parts, fmt.Sprintf("%s by the code, %d tokens", plural(m.Calls, "model call"), m.PromptTokens+m.CompletionTokens))
 	}
 	return strings.Join(parts, " · ")
 }

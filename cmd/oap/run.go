@@ -12,6 +12,7 @@ import (
 	"golang.org/x/term"
 
 	"github.com/oap-runtime/oap/internal/client"
+	"github.com/oap-runtime/oap/manifest"
 )
 
 // observationBytesMax bounds an observation file; a longer one is refused.
@@ -54,7 +55,7 @@ func (c *runCmd) Run(a *app) error {
 		if body.Manifest, err = c.register(a, cl); err != nil {
 			return err
 		}
-		return c.drive(a, cl, body, "")
+		return c.drive(a, cl, body, "", nil)
 	}
 	return c.embedded(a, body)
 }
@@ -145,7 +146,7 @@ func (c *runCmd) embedded(a *app, body newSession) error {
 		err = behind(a.ctx, func(ctx context.Context) error {
 			show := *a
 			show.ctx = ctx
-			return c.drive(&show, cl, body, cfg.db)
+			return c.drive(&show, cl, body, cfg.db, e.manifests[0])
 		}, e.work, serve)
 	}
 	e.close()
@@ -160,8 +161,8 @@ func (c *runCmd) embedded(a *app, body newSession) error {
 var errLeftWaiting error = exitError{code: exitWaiting}
 
 // drive creates a session, follows it to its end and prints the answer. db is
-// the database of an embedded engine.
-func (c *runCmd) drive(a *app, cl *client.Client, body newSession, db string) error {
+// the database of an embedded engine, and m its manifest.
+func (c *runCmd) drive(a *app, cl *client.Client, body newSession, db string, m *manifest.Manifest) error {
 	data, err := json.Marshal(body)
 	if err != nil {
 		return err
@@ -170,10 +171,7 @@ func (c *runCmd) drive(a *app, cl *client.Client, body newSession, db string) er
 	if err != nil {
 		return err
 	}
-	d := newDriver(a, cl, s.SessionID, a.stderr)
-	if a.json {
-		d = newDriver(a, cl, s.SessionID, nil)
-	}
+	d := newDriver(a, cl, s.SessionID, a.stderr, m)
 	d.owner = true
 	if a.canAsk() {
 		d.ask = a.stderr

@@ -164,7 +164,7 @@ func (c *sessionsWatchCmd) Run(a *app) error {
 		return err
 	}
 	defer done()
-	d := newDriver(a, cl, c.ID, a.stdout)
+	d := newDriver(a, cl, c.ID, a.stdout, nil)
 	d.after, d.patient = c.After, !c.UntilQuestion
 	if a.json {
 		lines := json.NewEncoder(a.stdout.w)
@@ -323,7 +323,7 @@ func (c *sessionsStepCmd) Run(a *app) error {
 
 type sessionsCloseCmd struct {
 	oneSession
-	Format string `help:"Form of the transcript: ${enum}." enum:"text,json,jsonl" default:"text"`
+	Format string `help:"Form of the transcript: ${enum}." enum:"text,json" default:"text"`
 }
 
 func (c *sessionsCloseCmd) Run(a *app) error {

@@ -12,7 +12,7 @@ import (
 
 type transcriptCmd struct {
 	oneSession
-	Format string `help:"text for people; json: the whole document; jsonl: one line for each model exchange, for evaluation and fine-tuning." enum:"text,json,jsonl" default:"text"`
+	Format string `help:"text for people; json: the whole document; jsonl: the log, one event a line; chat: the model's exchanges, one a line, for evaluation and fine-tuning." enum:"text,json,jsonl,chat" default:"text"`
 }
 
 func (c *transcriptCmd) Run(a *app) error {
@@ -21,6 +21,9 @@ func (c *transcriptCmd) Run(a *app) error {
 		return err
 	}
 	defer done()
+	if c.Format == "jsonl" {
+		return cl.Log(a.ctx, c.ID, a.stdout.w)
+	}
 	t, err := cl.Transcript(a.ctx, c.ID)
 	if err != nil {
 		return err
@@ -28,8 +31,8 @@ func (c *transcriptCmd) Run(a *app) error {
 	return a.printTranscript(t, c.Format)
 }
 
-// printTranscript prints a transcript in one of the three forms. With --json
-// the form is json unless jsonl is asked for.
+// printTranscript prints a transcript as text, json or chat. With --json the
+// form is json unless chat is asked for.
 func (a *app) printTranscript(raw json.RawMessage, format string) error {
 	if a.json && format == "text" {
 		format = "json"
@@ -47,14 +50,14 @@ func (a *app) printTranscript(raw json.RawMessage, format string) error {
 	if err := json.Unmarshal(raw, &t); err != nil {
 		return fmt.Errorf("read the transcript: %w", err)
 	}
-	if format == "jsonl" {
+	if format == "chat" {
 		return a.printExchanges(t)
 	}
 	a.printTranscriptText(t)
 	return nil
 }
 
-// An exchangeLine is one line of the jsonl form: the messages of a model call
+// An exchangeLine is one line of the chat form: the messages of a model call
 // with the reply as the last of them, and whether the reply was used.
 type exchangeLine struct {
 	SessionID string                  `json:"session_id"`
@@ -112,7 +115,7 @@ func (a *app) printTranscriptText(t session.Transcript) {
 			case !c.Success:
 				mark = w.red("✗")
 			}
-			w.printf("  %s %s  %s\n", mark, name, w.dim(callUsage(c.DurationMS, c.Usage)))
+			w.printf("  %s %s  %s\n", mark, name, w.dim(callUsage(c.DurationMS, 0, c.Usage)))
 			p.value("args", c.Args, argsLines)
 			if c.Success {
 				p.value("output", c.Output, outputLines)

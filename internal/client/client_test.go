@@ -51,6 +51,14 @@ func TestRequests(t *testing.T) {
 		}, `POST /sessions/s/close Bearer secret   `},
 		{func() error { _, err := c.Verify(ctx, "s"); return err }, `GET /sessions/s/verify Bearer secret   `},
 		{func() error { _, err := c.Register(ctx, []byte("name: x")); return err }, `POST /manifests Bearer secret  application/yaml name: x`},
+		{func() error {
+			var b strings.Builder
+			err := c.Log(ctx, "s", &b)
+			if !strings.Contains(b.String(), "transcript") {
+				err = fmt.Errorf("log %q", b.String())
+			}
+			return err
+		}, `GET /sessions/s/transcript?format=jsonl Bearer secret   `},
 		{func() error { return c.Ready(ctx) }, `GET /readyz Bearer secret   `},
 		{func() error { return c.Health(ctx) }, `GET /healthz Bearer secret   `},
 	}

@@ -3,6 +3,8 @@ package client
 import (
 	"context"
 	"encoding/json"
+	"fmt"
+	"io"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -87,6 +89,19 @@ func (c *Client) Close(ctx context.Context, id string) (json.RawMessage, error) 
 func (c *Client) Transcript(ctx context.Context, id string) (t json.RawMessage, err error) {
 	_, err = c.do(ctx, http.MethodGet, session(id, "/transcript"), nil, nil, &t)
 	return t, err
+}
+
+// Log copies a session's log to w, one event a line.
+func (c *Client) Log(ctx context.Context, id string, w io.Writer) error {
+	resp, err := c.send(ctx, http.MethodGet, session(id, "/transcript?format=jsonl"), nil, nil)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	if _, err := io.Copy(w, resp.Body); err != nil {
+		return fmt.Errorf("copy the log of session %s: %w", id, err)
+	}
+	return nil
 }
 
 // Verify has the server check a session's record.
