@@ -190,13 +190,16 @@ func TestTimeLimit(t *testing.T) {
 		{manifest.Keyed, fault.EffectUnknown, true},
 		{manifest.Once, fault.EffectUnknown, false},
 	} {
-		s := newSink(t, func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
-		a := api(t, "POST", s.URL)
-		a.Effect = tc.effect
-		_, err := run(t, newHTTP(t, executor.HTTPConfig{Timeout: 50 * time.Millisecond}), call(a, `{}`))
-		if f := wantCode(t, err, tc.code); f.Retryable != tc.again {
-			t.Errorf("%s: Retryable = %t", tc.effect, f.Retryable)
-		}
+		t.Run(string(tc.effect), func(t *testing.T) {
+			t.Parallel()
+			s := newSink(t, func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
+			a := api(t, "POST", s.URL)
+			a.Effect = tc.effect
+			_, err := run(t, newHTTP(t, executor.HTTPConfig{Timeout: time.Second}), call(a, `{}`))
+			if f := wantCode(t, err, tc.code); f.Retryable != tc.again {
+				t.Errorf("Retryable = %t", f.Retryable)
+			}
+		})
 	}
 }
 

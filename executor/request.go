@@ -83,7 +83,11 @@ func build(c Call, secrets *secret.Resolver, userAgent string) (*outgoing, error
 		}
 		setDefault(out.header, "Content-Type", "application/json")
 	}
-	setDefault(out.header, "Accept", "application/json")
+	accept := "application/json"
+	if wantsText(c.Action.Output) {
+		accept = "application/json, text/*;q=0.9"
+	}
+	setDefault(out.header, "Accept", accept)
 	setDefault(out.header, "User-Agent", userAgent)
 	out.header.Set("Accept-Encoding", "gzip")
 	if c.Action.Effect != manifest.Read {

@@ -107,6 +107,9 @@ func TestTextOutput(t *testing.T) {
 		} else if err != nil || string(res.Output) != tc.want {
 			t.Errorf("%s %q: Output = %s, %v, want %s", tc.contentType, tc.body, res.Output, err, tc.want)
 		}
+		if got := s.seen()[0].Header.Get("Accept"); strings.Contains(got, "text/") != strings.Contains(tc.schema, "string") {
+			t.Errorf("%s: Accept = %q", tc.schema, got)
+		}
 	}
 }
 
@@ -217,7 +220,7 @@ func TestSlowAndLargeHeaders(t *testing.T) {
 			<-tick.C
 		}
 	})
-	_, err := run(t, newHTTP(t, executor.HTTPConfig{Timeout: 100 * time.Millisecond}), call(api(t, "GET", drip.URL), `{}`))
+	_, err := run(t, newHTTP(t, executor.HTTPConfig{Timeout: time.Second}), call(api(t, "GET", drip.URL), `{}`))
 	wantCode(t, err, fault.Timeout)
 	large := newSink(t, func(w http.ResponseWriter, _ *http.Request) {
 		for i := range 2000 {

@@ -229,35 +229,51 @@ func TestLostAnswers(t *testing.T) {
 		"504":     func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(504) },
 	} {
 		for _, effect := range []manifest.Effect{manifest.Read, manifest.Idempotent, manifest.Keyed, manifest.Once} {
-			for _, method := range []string{"POST", "DELETE", "GET"} {
-				var n atomic.Int64
-				s := newSink(t, func(w http.ResponseWriter, r *http.Request) {
-					if n.Add(1) <= 2 {
-						lose(w, r)
-						return
-					}
-					answerJSON(`{"done":true}`)(w, r)
-				})
-				a := api(t, method, s.URL)
-				a.Effect = effect
-				h := newHTTP(t, executor.HTTPConfig{Timeout: 200 * time.Millisecond})
-				res, err := run(t, executor.Retry(h, executor.RetryConfig{Wait: (&waits{}).wait}), call(a, `{}`))
-				requests := s.seen()
-				if effect == manifest.Once {
-					if f := wantCode(t, err, fault.EffectUnknown); f.Retryable || len(requests) != 1 {
-						t.Errorf("%s %s once: %d requests, %v", name, method, len(requests), f)
-					}
-					continue
+			t.Run(name+" "+string(effect), func(t *testing.T) {
+				t.Parallel()
+				for _, method := range []string{"POST", "DELETE", "GET"} {
+					testLost(t, lose, effect, method, name == "hang")
 				}
-				if err != nil || string(res.Output) != `{"done":true}` || len(requests) != 3 {
-					t.Errorf("%s %s %s: %d requests, output %s, %v", name, method, effect, len(requests), res.Output, err)
-				}
-				for _, r := range requests {
-					if want := map[bool]string{true: "", false: "key-s1-1"}[effect == manifest.Read]; r.Header.Get("Idempotency-Key") != want {
-						t.Errorf("%s %s %s: key %q", name, method, effect, r.Header.Get("Idempotency-Key"))
-					}
-				}
-			}
+			})
+		}
+	}
+}
+
+// testLost loses the first two answers.
+func testLost(t *testing.T, lose http.HandlerFunc, effect manifest.Effect, method string, hangs bool) {
+	t.Helper()
+	var n atomic.Int64
+	s := newSink(t, func(w http.ResponseWriter, r *http.Request) {
+		if n.Add(1) <= 2 {
+			lose(w, r)
+			return
+		}
+		answerJSON(`{"done":true}`)(w, r)
+	})
+	a := api(t, method, s.URL)
+	a.Effect = effect
+	if hangs {
+		a.Timeout = time.Second
+	}
+	h := newHTTP(t, executor.HTTPConfig{})
+	res, err := run(t, executor.Retry(h, executor.RetryConfig{Wait: (&waits{}).wait}), call(a, `{}`))
+	requests := s.seen()
+	if effect == manifest.Once {
+		if f := wantCode(t, err, fault.EffectUnknown); f.Retryable || len(requests) != 1 {
+			t.Errorf("%s: %d requests, %v", method, len(requests), f)
+		}
+		return
+	}
+	if err != nil || string(res.Output) != `{"done":true}` || len(requests) != 3 {
+		t.Errorf("%s: %d requests, output %s, %v", method, len(requests), res.Output, err)
+	}
+	key := "key-s1-1"
+	if effect == manifest.Read {
+		key = ""
+	}
+	for _, r := range requests {
+		if got := r.Header.Get("Idempotency-Key"); got != key {
+			t.Errorf("%s: key %q, want %q", method, got, key)
 		}
 	}
 }

@@ -11,8 +11,11 @@ import (
 	"log"
 	"math/big"
 	"net"
+	"net/http"
 	"net/http/httptest"
+	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -110,5 +113,37 @@ func TestTLS(t *testing.T) {
 		if f := wantCode(t, err, fault.EgressFailed); f.Retryable || !strings.Contains(f.Message, tc.reason) {
 			t.Errorf("%s: error = %v, retryable %t, want %q", tc.name, f, f.Retryable, tc.reason)
 		}
+	}
+}
+
+// HTTP/2 is spoken where it is offered, on a connection of its own for effect
+// once.
+func TestHTTP2(t *testing.T) {
+	t.Parallel()
+	ca := newAuthority(t)
+	roots := x509.NewCertPool()
+	roots.AddCert(ca.cert)
+	remotes := map[string]int{}
+	var mu sync.Mutex
+	s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		mu.Lock()
+		remotes[r.Method+r.RemoteAddr]++
+		mu.Unlock()
+		answerJSON(strconv.Quote(r.Proto))(w, r)
+	}))
+	s.EnableHTTP2 = true
+	s.TLS = &tls.Config{Certificates: []tls.Certificate{ca.issue(t, time.Now().Add(time.Hour), "127.0.0.1")}}
+	s.StartTLS()
+	t.Cleanup(s.Close)
+	h := newHTTP(t, executor.HTTPConfig{RootCAs: roots})
+	for range 3 {
+		for _, method := range []string{"GET", "POST"} {
+			if res := mustRun(t, h, call(api(t, method, s.URL), `{}`)); string(res.Output) != `"HTTP/2.0"` {
+				t.Errorf("%s: protocol %s", method, res.Output)
+			}
+		}
+	}
+	if len(remotes) != 4 {
+		t.Errorf("connections = %v, want one for all reads and one for each POST", remotes)
 	}
 }
