@@ -286,7 +286,7 @@ func (d *decoder) security(a *Action, f *fields) {
 		a.Scopes = f.texts(scopesMax, direct.name)
 	}
 	for _, scope := range a.Scopes {
-		if strings.ContainsAny(scope, " \t\r\n\",\\") {
+		if strings.ContainsAny(scope, " \t\r\n\f\v\",\\") {
 			at := direct
 			if at == nil {
 				at = s.n.get("scopes")
@@ -343,7 +343,7 @@ func (d *decoder) path(n *node) []string {
 		return nil
 	}
 	for _, part := range parts {
-		if part == "" || len(part) > 128 || strings.ContainsAny(part, "[]*$/ \t\r\n") {
+		if part == "" || len(part) > 128 || strings.ContainsAny(part, "[]*$/ \t\r\n\f\v") {
 			d.p.report(n, "path", `write member names with dots between them, such as "calendar.free_slots"`, "%q is not a path", clip(n.text))
 			return nil
 		}

@@ -104,7 +104,7 @@ func (f *fields) choice(name string, choices ...string) string {
 		if near := nearest(n.text, choices); near != "" {
 			remedy = fmt.Sprintf("did you mean %q? The choices are %s", near, strings.Join(choices, ", "))
 		}
-		f.p.report(n, "enum", remedy, "%q is not a %s", clip(n.text), strings.ReplaceAll(name, "_", " "))
+		f.p.report(n, "enum", remedy, "%s cannot be %q", name, clip(n.text))
 		return ""
 	}
 	return n.text
@@ -242,7 +242,11 @@ func nearest(s string, candidates []string) string {
 	}
 	best, most := "", max(1, utf8.RuneCountInString(s)/3)+1
 	for _, c := range candidates {
-		if d := distance(fold(s), fold(c)); d < most {
+		d := distance(fold(s), fold(c))
+		if len(s) > 2 && strings.HasPrefix(fold(c), fold(s)) {
+			d = 1 // cpu for cpu_ms
+		}
+		if d < most {
 			best, most = c, d
 		}
 	}

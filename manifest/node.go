@@ -284,7 +284,8 @@ func checkNumber(literal string) string {
 
 // checkNumbers reports the numbers in a document that are refused: those that
 // are costly, and those that not every JSON reader can hold.
-func checkNumbers(n *node, p *problems) {
+func checkNumbers(n *node, p *problems) bool {
+	ok := true
 	n.walk(func(c *node) {
 		if c.kind != number {
 			return
@@ -295,6 +296,8 @@ func checkNumbers(n *node, p *problems) {
 		}
 		if why != "" {
 			p.report(c, "range", "write it as a string", "%s", why)
+			ok = false
 		}
 	})
+	return ok
 }

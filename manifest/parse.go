@@ -49,10 +49,8 @@ func Parse(data []byte) (*Manifest, error) {
 	if root == nil {
 		return nil, p.err()
 	}
-	checkNumbers(root, &p)
-	if p.any() {
-		// Everything that follows may compute with the numbers.
-		return nil, p.err()
+	if !checkNumbers(root, &p) {
+		return nil, p.err() // compiling schemas computes with the numbers
 	}
 	d := decoder{p: &p}
 	m := d.manifest(root)

@@ -53,8 +53,7 @@ func compileJSON(raw json.RawMessage, p *problems) *Schema {
 		p.report(n, "type", `write a JSON Schema, such as {"type": "object"}`, "got %s, want a JSON Schema", n.kind)
 		return nil
 	}
-	checkNumbers(n, p)
-	if p.any() {
+	if !checkNumbers(n, p) {
 		return nil
 	}
 	return compileNode(n, p)

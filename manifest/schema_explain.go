@@ -272,6 +272,7 @@ var formatExamples = map[string]string{
 	"uri":       `write "https://example.com/path"`,
 	"uuid":      `write "123e4567-e89b-12d3-a456-426614174000"`,
 	"ipv4":      `write "192.0.2.1"`,
+	"regex":     regexRemedy,
 }
 
 // wanted says what a missing property should hold.

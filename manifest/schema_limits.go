@@ -80,7 +80,7 @@ func bounded(root *jsonschema.Schema, n *node, p *problems) bool {
 	level := a.closure(map[*jsonschema.Schema]int{root: 1})
 	for depth := 0; depth < depthMax && len(level) > 0 && a.refused == ""; depth++ {
 		next := map[*jsonschema.Schema]int{}
-		for _, below := range children(level) {
+		for _, below := range a.children(level) {
 			for sch, count := range a.closure(below) {
 				next[sch] = max(next[sch], count)
 			}
@@ -94,11 +94,13 @@ func bounded(root *jsonschema.Schema, n *node, p *problems) bool {
 		level = next
 	}
 	if a.refused != "" {
-		p.report(n, "too_complex", "nest fewer anyOf, oneOf, allOf and $ref in each other", "%s", a.refused)
+		p.report(n, "too_complex", "nest fewer anyOf, oneOf, allOf and $ref, and let every recursion go through properties or items", "%s", a.refused)
 		return false
 	}
 	return true
 }
+
+const tooComplex = "the schema has too many nested choices to analyze"
 
 // An analysis counts how often each subschema is applied to one value.
 type analysis struct {
@@ -159,7 +161,11 @@ func (a *analysis) inPlaceOrder(start map[*jsonschema.Schema]int) ([]*jsonschema
 			return true
 		}
 		if a.work++; a.work > analysisMax {
-			a.refused = "the schema has too many nested choices to analyze"
+			a.refused = tooComplex
+			return true
+		}
+		if sch.DynamicRef != nil || sch.RecursiveRef != nil {
+			a.refused = "what a $dynamicRef or $recursiveRef leads to is not known before it is used; write $ref"
 			return true
 		}
 		state[sch] = entered
@@ -184,13 +190,10 @@ func (a *analysis) inPlaceOrder(start map[*jsonschema.Schema]int) ([]*jsonschema
 // inPlace returns the subschemas that sch applies to the value itself.
 func inPlace(sch *jsonschema.Schema) []*jsonschema.Schema {
 	list := slices.Concat(sch.AllOf, sch.AnyOf, sch.OneOf)
-	for _, s := range []*jsonschema.Schema{sch.Ref, sch.RecursiveRef, sch.Not, sch.If, sch.Then, sch.Else} {
+	for _, s := range []*jsonschema.Schema{sch.Ref, sch.Not, sch.If, sch.Then, sch.Else} {
 		if s != nil {
 			list = append(list, s)
 		}
-	}
-	if sch.DynamicRef != nil && sch.DynamicRef.Ref != nil {
-		list = append(list, sch.DynamicRef.Ref)
 	}
 	for _, s := range sch.DependentSchemas {
 		list = append(list, s)
@@ -205,7 +208,7 @@ func inPlace(sch *jsonschema.Schema) []*jsonschema.Schema {
 
 // children groups the subschemas that a level applies to members and elements
 // by the member or element: two that go to different ones do not add up.
-func children(level map[*jsonschema.Schema]int) []map[*jsonschema.Schema]int {
+func (a *analysis) children(level map[*jsonschema.Schema]int) []map[*jsonschema.Schema]int {
 	groups := map[string]map[*jsonschema.Schema]int{}
 	add := func(group string, s *jsonschema.Schema, count int) {
 		if s == nil {
@@ -235,6 +238,10 @@ func children(level map[*jsonschema.Schema]int) []map[*jsonschema.Schema]int {
 			continue
 		}
 		named := len(prefixItems(sch))
+		if a.work += len(groups); a.work > analysisMax {
+			a.refused = tooComplex
+			return nil
+		}
 		for group := range groups {
 			if name, ok := strings.CutPrefix(group, "name:"); ok {
 				for _, s := range always.names {

@@ -7,6 +7,8 @@ import (
 	"github.com/santhosh-tekuri/jsonschema/v6"
 )
 
+const regexRemedy = "use the RE2 syntax, which has no look-around and no back-references"
+
 // reportSchema reports why the schema at n does not compile.
 func reportSchema(n *node, err error, p *problems) {
 	var (
@@ -18,16 +20,23 @@ func reportSchema(n *node, err error, p *problems) {
 		draft   *jsonschema.UnsupportedDraftError
 		scheme  *jsonschema.UnsupportedURLSchemeError
 	)
-	const local = `copy the definition into "$defs" and refer to it as "#/$defs/name"`
+	const (
+		local   = `copy the definition into "$defs" and refer to it as "#/$defs/name"`
+		dialect = `write "https://json-schema.org/draft/2020-12/schema", or leave "$schema" out`
+	)
 	switch {
 	case errors.As(err, &invalid):
 		reportMetaschema(n, invalid, p)
 	case errors.As(err, &regex):
-		p.report(n.location(regex.URL), "pattern", "use the RE2 syntax, which has no look-around and no back-references", "the pattern %q cannot be used: %v", clip(regex.Regex), regex.Err)
+		p.report(n.location(regex.URL), "pattern", regexRemedy, "the pattern %q cannot be used: %v", clip(regex.Regex), regex.Err)
 	case errors.As(err, &draft):
-		p.report(n.location(draft.URL), "schema", `write "https://json-schema.org/draft/2020-12/schema", or leave "$schema" out`, "the dialect %q is not known", clip(draft.URL))
+		p.report(n.location(draft.URL), "schema", dialect, "the dialect %q is not known", clip(draft.URL))
 	case errors.As(err, &load):
-		p.report(n.reference(load.URL), "reference", local, "%q is outside of the schema; nothing is loaded", clip(load.URL))
+		at, remedy := n.reference(load.URL), local
+		if at.name == "$schema" {
+			remedy = dialect
+		}
+		p.report(at, "reference", remedy, "%q is outside of the schema; nothing is loaded", clip(load.URL))
 	case errors.As(err, &scheme):
 		p.report(n, "reference", local, "the schema refers to something outside of itself; nothing is loaded")
 	case errors.As(err, &pointer):
