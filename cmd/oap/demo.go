@@ -159,11 +159,8 @@ func (c *demoCmd) show(a *app, x example, m *manifest.Manifest, dir, url string,
 	if _, err := cl.Run(a.ctx, s.SessionID); err != nil {
 		return err
 	}
-	d := newDriver(a, cl, s.SessionID, t, m)
+	d := newDriver(a, cl, s.SessionID, t, !c.NoWait && a.canAsk(), m)
 	d.owner = true
-	if !c.NoWait && a.canAsk() {
-		d.ask = t
-	}
 	status, err := d.follow()
 	if err != nil {
 		return err

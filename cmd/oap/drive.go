@@ -40,13 +40,17 @@ type driver struct {
 }
 
 // newDriver returns a driver that shows progress on out, or nothing with
-// --json. m is the session's manifest if it is at hand.
-func newDriver(a *app, cl *client.Client, id string, out *terminal, m *manifest.Manifest) *driver {
+// --json, and if ask is set asks there. m is the session's manifest if it is at
+// hand.
+func newDriver(a *app, cl *client.Client, id string, out *terminal, ask bool, m *manifest.Manifest) *driver {
 	d := &driver{app: a, client: cl, id: id, show: func(client.Event) {}, open: map[string]bool{}}
 	if a.json {
 		return d
 	}
-	p := &progress{t: out, declared: map[string]int64{}}
+	if ask {
+		d.ask = out
+	}
+	p := &progress{t: out, numbered: ask, declared: map[string]int64{}}
 	if m != nil {
 		for _, act := range m.Actions {
 			p.declared[act.Name] = act.LatencyMS
@@ -158,9 +162,6 @@ func (d *driver) answer(ctx context.Context) (bool, error) {
 		return err == nil, err // somebody else was faster
 	}
 	q := s.Waiting[i]
-	for i, choice := range q.Wait.Choices {
-		d.ask.printf("  %s %s\n", d.ask.cyan(fmt.Sprintf("[%d]", i+1)), clean(choice))
-	}
 	text, err := d.readLine(ctx)
 	if errors.Is(err, io.EOF) {
 		return false, nil

@@ -21,10 +21,10 @@ func person(t *testing.T, ctx context.Context, typed io.Reader) (*fixture, *driv
 		t.Fatal(err)
 	}
 	var out bytes.Buffer
-	screen := &terminal{w: &out, tty: true, width: 80}
+	screen := &terminal{w: &out, tty: true, cursor: true, width: 80}
 	a := &app{ctx: ctx, input: bufio.NewReader(typed), stdout: screen, stderr: screen}
-	d := newDriver(a, f.client, s.SessionID, screen, nil)
-	d.ask, d.owner = screen, true
+	d := newDriver(a, f.client, s.SessionID, screen, true, nil)
+	d.owner = true
 	return f, d, &out
 }
 

@@ -72,7 +72,7 @@ func createSessions(t *testing.T, cl *client.Client, n int) []string {
 	ids := make([]string, n)
 	forEach(n, func(i int) {
 		for {
-			s, err := cl.Create(t.Context(), body, fmt.Sprintf("%s-%d", t.Name()[:4], i))
+			s, err := cl.Create(t.Context(), body, fmt.Sprintf("session-%d", i))
 			if err == nil {
 				ids[i] = s.SessionID
 				return

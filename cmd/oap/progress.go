@@ -29,7 +29,9 @@ const (
 type progress struct {
 	t        *terminal
 	declared map[string]int64 // by action: the milliseconds that its manifest declares
+	numbered bool             // a question's choices can be answered by number
 	current  string           // call shown last, so that parallel calls are told apart
+	answered string           // call that goes on because a person has answered
 	partial  string           // end of the answer that a model is giving
 	passing  bool             // a passing line is on the screen
 	began    time.Time
@@ -70,15 +72,20 @@ func (p *progress) event(e client.Event) {
 			p.t.printf("  %s\n", p.t.dim(fmt.Sprintf("attempt %d; again at %s", d.Attempt, d.RetryAt.Local().Format(time.TimeOnly))))
 		}
 	case session.EventCallStarted:
-		p.head(d, "")
-		if d.Attempt > 1 {
+		switch {
+		case d.CallID == p.answered:
+			p.current = d.CallID // it was shown before it asked
+		case d.Attempt > 1:
+			p.head(d, "")
 			p.t.printf("  %s\n", p.t.yellow(fmt.Sprintf("again, attempt %d: an earlier one was interrupted", d.Attempt)))
-		} else {
+		default:
+			p.head(d, "")
 			p.value("args", d.Args, argsLines)
 		}
 	case session.EventCallWaiting:
 		p.waiting(d)
 	case session.EventInput:
+		p.answered = d.CallID
 		p.t.printf("  %s %s %s\n", p.t.dim("answer"), oneLine(string(d.Value), p.t.width-30), p.t.dim("by "+clean(d.By)))
 	case session.EventCallFinished:
 		p.finished(d)
@@ -145,7 +152,7 @@ func (p *progress) details(f *client.Failure) {
 
 // live shows a sign of work that is not recorded.
 func (p *progress) live(s session.Progress) {
-	if !p.t.tty {
+	if !p.t.cursor {
 		return
 	}
 	switch s.Kind {
@@ -216,7 +223,13 @@ func (p *progress) waiting(d eventData) {
 	if len(d.Wait.Context) > 0 && string(d.Wait.Context) != "null" {
 		p.value("about", d.Wait.Context, contextLines) // the exact data, not what a prompt makes of it
 	}
-	if len(d.Wait.Choices) > 0 {
+	switch {
+	case len(d.Wait.Choices) == 0:
+	case p.numbered:
+		for i, choice := range d.Wait.Choices {
+			p.t.printf("  %s %s\n", p.t.cyan(fmt.Sprintf("[%d]", i+1)), clean(choice))
+		}
+	default:
 		p.t.printf("  %s\n", p.t.dim("one of: "+clean(strings.Join(d.Wait.Choices, ", "))))
 	}
 }
@@ -329,9 +342,11 @@ func (p *progress) value(name string, v json.RawMessage, lines int) {
 		if key != "" {
 			key += "  "
 		}
-		for _, text := range block(m.value, p.t.width-indent-utf8.RuneCountInString(key), lines) {
-			p.t.printf("%s%s%s\n", label, p.t.dim(key), text)
-			label, key = strings.Repeat(" ", indent), strings.Repeat(" ", utf8.RuneCountInString(key))
+		keyWidth := utf8.RuneCountInString(key)
+		key = p.t.dim(key)
+		for _, text := range block(m.value, p.t.width-indent-keyWidth, lines) {
+			p.t.printf("%s%s%s\n", label, key, text)
+			label, key = strings.Repeat(" ", indent), strings.Repeat(" ", keyWidth)
 		}
 	}
 }

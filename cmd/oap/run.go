@@ -171,11 +171,8 @@ func (c *runCmd) drive(a *app, cl *client.Client, body newSession, db string, m 
 	if err != nil {
 		return err
 	}
-	d := newDriver(a, cl, s.SessionID, a.stderr, m)
+	d := newDriver(a, cl, s.SessionID, a.stderr, a.canAsk(), m)
 	d.owner = true
-	if a.canAsk() {
-		d.ask = a.stderr
-	}
 	status, err := d.follow()
 	if err != nil {
 		return err

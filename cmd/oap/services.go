@@ -42,6 +42,7 @@ func (f servicesFlags) run(a *app) error {
 	if err := writeWhole(f.PortFile, append(data, '\n')); err != nil {
 		return err
 	}
+	a.stderr.printf("serving the world of %s; its addresses and tokens are in %s\n", x.name, f.PortFile)
 	return together(a.ctx, world.serve)
 }
 

@@ -164,7 +164,7 @@ func (c *sessionsWatchCmd) Run(a *app) error {
 		return err
 	}
 	defer done()
-	d := newDriver(a, cl, c.ID, a.stdout, nil)
+	d := newDriver(a, cl, c.ID, a.stdout, false, nil)
 	d.after, d.patient = c.After, !c.UntilQuestion
 	if a.json {
 		lines := json.NewEncoder(a.stdout.w)

@@ -7,6 +7,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"io"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -159,4 +160,62 @@ func command(env []string, args ...string) *exec.Cmd {
 	cmd := exec.Command(os.Args[0], args...)
 	cmd.Env = append(os.Environ(), append(env, asMain+"=1")...)
 	return cmd
+}
+
+// "oap demo services" gives a server under test everything around it.
+func TestDemoServices(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(t.TempDir(), "ports.json")
+	c := converse(t, nil, "demo", "services", "--port-file", file, "--play", "report", "--latency", "1ms")
+	c.until("serving the world of report")
+	data, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if info, err := os.Stat(file); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("the file with the tokens has mode %v, %v, want 0600", info.Mode(), err)
+	}
+	var a worldAddresses
+	if err := json.Unmarshal(data, &a); err != nil {
+		t.Fatal(err)
+	}
+	get := func(url, token string) (int, string) {
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Header.Set("Authorization", "Bearer "+token)
+		resp, err := http.DefaultClient.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resp.Body.Close()
+		body, err := io.ReadAll(resp.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return resp.StatusCode, strings.TrimSpace(string(body))
+	}
+	if len(a.Services) != 4 {
+		t.Errorf("%d services, want 4", len(a.Services))
+	}
+	for _, s := range a.Services {
+		if s.Name == "mail" {
+			if status, body := get(s.URL+"/v1/unread", s.Token); status != 200 || !strings.Contains(body, "msg-1") {
+				t.Errorf("unread = %d %s", status, body)
+			}
+		}
+	}
+	if status, body := get(a.Control.URL+"/_effects", a.Control.Token); status != 200 || body != `{"effects":[]}` {
+		t.Errorf("effects = %d %s", status, body)
+	}
+	if status, body := get(a.Model.BaseURL+"/models", a.Model.APIKey); status != 200 {
+		t.Errorf("models = %d %s", status, body)
+	}
+	if err := c.cmd.Process.Signal(os.Interrupt); err != nil {
+		t.Fatal(err)
+	}
+	if code := c.end(); code != exitOK {
+		t.Errorf("exit code %d, want 0", code)
+	}
 }

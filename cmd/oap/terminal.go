@@ -22,10 +22,11 @@ const widthPlain = 100
 
 // A terminal is an output with what is known about who reads it.
 type terminal struct {
-	w     io.Writer
-	tty   bool // a person sees it as it is written
-	color bool
-	width int
+	w      io.Writer
+	tty    bool // a person sees it as it is written
+	cursor bool // what was written last can be written over
+	color  bool
+	width  int
 }
 
 // newTerminal looks at f. NO_COLOR and TERM=dumb are honoured, as is COLUMNS.
@@ -40,7 +41,8 @@ func newTerminal(f *os.File) *terminal {
 	if n, err := strconv.Atoi(os.Getenv("COLUMNS")); err == nil && n > 20 {
 		t.width = n
 	}
-	t.color = t.tty && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
+	t.cursor = t.tty && os.Getenv("TERM") != "dumb"
+	t.color = t.cursor && os.Getenv("NO_COLOR") == ""
 	return t
 }
 
