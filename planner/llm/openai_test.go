@@ -163,16 +163,22 @@ func TestTransportFaultsAreRetried(t *testing.T) {
 		"garbage":          {`{"garbage":true}`, "hello"},
 	} {
 		script := `{"rules":[{"times":2,"reply":"one two","chunk":4,"fault":` + f.fault + `},{"reply":"hello"}]}`
-		impatient := func(b bundle) (openAI, anthropic planner.Model) {
-			return b.openAI(t, func(c *llm.OpenAIConfig) { c.IdleTimeout, c.Timeout = 100*time.Millisecond, 300*time.Millisecond }),
-				b.anthropic(t, func(c *llm.AnthropicConfig) { c.IdleTimeout, c.Timeout = 100*time.Millisecond, 300*time.Millisecond })
+		// Only where nothing comes is there anything to wait for.
+		var timeout, idle time.Duration
+		switch name {
+		case "hang":
+			timeout = 2 * time.Second
+		case "stall":
+			idle = time.Second
 		}
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			for i, kind := range []string{"openai", "anthropic"} {
+			for _, kind := range []string{"openai", "anthropic"} {
 				b := setup(t, script)
-				o, a := impatient(b)
-				m := []planner.Model{o, a}[i]
+				var m planner.Model = b.openAI(t, func(c *llm.OpenAIConfig) { c.IdleTimeout, c.Timeout = idle, timeout })
+				if kind == "anthropic" {
+					m = b.anthropic(t, func(c *llm.AnthropicConfig) { c.IdleTimeout, c.Timeout = idle, timeout })
+				}
 				var r recorder
 				c, err := m.Complete(t.Context(), ask("x"), r.emit)
 				if err != nil {
@@ -440,7 +446,7 @@ func TestTimeouts(t *testing.T) {
 		{"match":{"contains":["comments"]},"reply":"x","fault":{"comments":1,"stall":true}}]}`)
 	t.Run("total", func(t *testing.T) {
 		t.Parallel()
-		m := b.openAI(t, func(c *llm.OpenAIConfig) { c.Timeout, c.Retries = 150*time.Millisecond, -1 })
+		m := b.openAI(t, func(c *llm.OpenAIConfig) { c.Timeout, c.Retries = time.Second, -1 })
 		c, err := m.Complete(t.Context(), ask("drip"), nil)
 		wantFault(t, err, fault.ModelFailed, "took too long")
 		if c.Usage.PromptTokens == 0 || !c.Usage.Estimated {
@@ -456,7 +462,7 @@ func TestTimeouts(t *testing.T) {
 	t.Run("slow but alive", func(t *testing.T) {
 		t.Parallel()
 		b := setup(t, `{"rules":[{"reply":"`+strings.Repeat("x", 60)+`","chunk":1,"delay_ms":10}]}`)
-		m := b.openAI(t, func(c *llm.OpenAIConfig) { c.IdleTimeout = 300 * time.Millisecond })
+		m := b.openAI(t, func(c *llm.OpenAIConfig) { c.IdleTimeout = 400 * time.Millisecond })
 		if _, err := m.Complete(t.Context(), ask("x"), nil); err != nil {
 			t.Errorf("an answer that takes longer than the idle timeout as a whole: %v", err)
 		}
