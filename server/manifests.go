@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -119,6 +120,7 @@ type manifestOutput struct {
 	Body         *ManifestDocument
 }
 
+// errNoManifest also matches the manager's own NotFound.
 var errNoManifest = fault.New(fault.NotFound, "Manifest not found")
 
 func (s *Server) getManifest(ctx context.Context, in *manifestPathInput) (*manifestOutput, error) {
@@ -130,8 +132,8 @@ func (s *Server) getManifest(ctx context.Context, in *manifestPathInput) (*manif
 		ref += "@" + in.Version
 	}
 	m, row, err := s.cfg.Manager.Manifest(ctx, ref)
-	if fault.CodeOf(err) == fault.NotFound {
-		err = errNoManifest
+	if errors.Is(err, errNoManifest) {
+		err = errNoManifest // with its own text
 	}
 	if err != nil {
 		return nil, err
@@ -232,7 +234,7 @@ func (s *Server) source(ctx context.Context, src manifestSource, pointer string)
 	var ref string
 	if json.Unmarshal(src, &ref) == nil {
 		m, _, err := s.cfg.Manager.Manifest(ctx, ref)
-		if fault.CodeOf(err) == fault.NotFound {
+		if errors.Is(err, errNoManifest) {
 			return nil, fault.New(fault.NotFound, "manifest %q is not registered", ref).With(fault.Detail{
 				Pointer: pointer, Message: "no such manifest", Remedy: "see GET /manifests, or send the manifest itself",
 			})

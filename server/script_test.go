@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"net/http"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -63,7 +64,11 @@ func runScript(t *testing.T, file string) {
 		if !ok {
 			continue
 		}
-		got := names.hide(render(b.send(names.fill(string(f.Data)))))
+		a := b.send(names.fill(string(f.Data)))
+		if a.status == http.StatusInternalServerError {
+			t.Errorf("%s: answered 500, which no script may expect\n%s", f.Name, b.logs)
+		}
+		got := names.hide(render(a))
 		if i+1 >= len(ar.Files) || ar.Files[i+1].Name != number+" response" {
 			t.Fatalf("%q is not followed by its response", f.Name)
 		}
