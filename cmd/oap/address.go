@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"net"
 	"net/netip"
@@ -30,6 +31,20 @@ func isLoopback(hostport string) (bool, error) {
 	ip, err := netip.ParseAddr(host)
 	return err == nil && ip.IsLoopback(), nil
 }
+
+// listen opens an address.
+func listen(ctx context.Context, addr string) (net.Listener, error) {
+	var c net.ListenConfig
+	ln, err := c.Listen(ctx, "tcp", addr)
+	if err != nil {
+		return nil, fmt.Errorf("listen on %s: %w", addr, err)
+	}
+	return ln, nil
+}
+
+// closeListener gives an address back. Serving closes it, too, so the error
+// says nothing new.
+func closeListener(ln net.Listener) { _ = ln.Close() }
 
 // redactDSN returns a database's name without its password.
 func redactDSN(dsn string) string {

@@ -44,9 +44,6 @@ func answerJSON(text string, schema json.RawMessage) json.RawMessage {
 }
 
 func encodeJSON(v any) json.RawMessage {
-	b, err := json.Marshal(v)
-	if err != nil {
-		panic("oap: encode an answer: " + err.Error()) // only text and valid JSON come here
-	}
+	b, _ := json.Marshal(v) // only text and valid JSON come here, which always encode
 	return b
 }

@@ -71,7 +71,7 @@ func loadExample(name string, seedManifest bool) (example, error) {
 
 func (c *demoCmd) Run(a *app) error {
 	if c.Example == "services" {
-		return c.servicesFlags.run(a)
+		return c.runServices(a)
 	}
 	if c.SeedManifest && c.Example != "meetbot" {
 		return usageError("only the meetbot example has a seed manifest")
@@ -84,7 +84,7 @@ func (c *demoCmd) Run(a *app) error {
 	if err != nil {
 		return err
 	}
-	world, err := startWorld(x.script)
+	world, err := startWorld(a.ctx, x.script)
 	if err != nil {
 		return err
 	}
@@ -97,8 +97,8 @@ func (c *demoCmd) Run(a *app) error {
 		grantLLM: c.SeedManifest, logger: a.quietLogger(),
 	}
 	world.configure(&cfg)
-	if c.modelFlags.real() {
-		if err := c.modelFlags.configure(&cfg); err != nil {
+	if c.real() {
+		if err := c.configure(&cfg); err != nil {
 			return err
 		}
 	}
@@ -108,12 +108,12 @@ func (c *demoCmd) Run(a *app) error {
 	if err != nil {
 		return err
 	}
-	defer e.close()
-	ln, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(c.Port)))
+	defer e.close(a.ctx)
+	ln, err := listen(a.ctx, net.JoinHostPort("127.0.0.1", strconv.Itoa(c.Port)))
 	if err != nil {
-		return fmt.Errorf("listen: %w", err)
+		return err
 	}
-	defer ln.Close()
+	defer closeListener(ln)
 	v, _ := buildVersion()
 	srv, err := server.New(server.Config{Manager: e.manager, Logger: cfg.logger, Version: v, Origins: c.AllowOrigin})
 	if err != nil {
@@ -127,14 +127,12 @@ func (c *demoCmd) Run(a *app) error {
 	}
 	serve := func(ctx context.Context) error { return srv.Serve(ctx, ln) }
 	return behind(a.ctx, func(ctx context.Context) error {
-		show := *a
-		show.ctx = ctx
-		return c.show(&show, x, e.manifests[0], dir, "http://"+ln.Addr().String(), cfg)
+		return c.show(ctx, a, x, e.manifests[0], dir, "http://"+ln.Addr().String(), cfg)
 	}, world.serve, e.work, serve)
 }
 
 // show plays the client's part over HTTP.
-func (c *demoCmd) show(a *app, x example, m *manifest.Manifest, dir, url string, cfg engineConfig) error {
+func (c *demoCmd) show(ctx context.Context, a *app, x example, m *manifest.Manifest, dir, url string, cfg engineConfig) error {
 	t := a.stdout
 	say := func(format string, args ...any) {
 		if !a.json {
@@ -142,7 +140,7 @@ func (c *demoCmd) show(a *app, x example, m *manifest.Manifest, dir, url string,
 		}
 	}
 	model := "a script stands in for the model"
-	if c.modelFlags.real() {
+	if c.real() {
 		model = "a real model decides"
 		if cfg.model.name != "" {
 			model = "the model is " + cfg.model.name
@@ -152,16 +150,16 @@ func (c *demoCmd) show(a *app, x example, m *manifest.Manifest, dir, url string,
 	say("%s\n\n", t.dim("POST /sessions with examples/"+x.name+"/request.json, then POST /sessions/{id}/run"))
 
 	cl := &client.Client{BaseURL: url}
-	s, err := cl.Create(a.ctx, x.request, "")
+	s, err := cl.Create(ctx, x.request, "")
 	if err != nil {
 		return err
 	}
-	if _, err := cl.Run(a.ctx, s.SessionID); err != nil {
+	if _, err := cl.Run(ctx, s.SessionID); err != nil {
 		return err
 	}
 	d := newDriver(a, cl, s.SessionID, t, !c.NoWait && a.canAsk(), m)
 	d.owner = true
-	status, err := d.follow()
+	status, err := d.follow(ctx)
 	if err != nil {
 		return err
 	}
@@ -169,7 +167,7 @@ func (c *demoCmd) show(a *app, x example, m *manifest.Manifest, dir, url string,
 		say("\n%s\n", t.bold("Answer from another terminal"))
 		say("  oap sessions input %s ANSWER --server %s\n", s.SessionID, url)
 		d.patient = true
-		if status, err = d.follow(); err != nil {
+		if status, err = d.follow(ctx); err != nil {
 			return err
 		}
 	}
@@ -177,7 +175,7 @@ func (c *demoCmd) show(a *app, x example, m *manifest.Manifest, dir, url string,
 		say("\nThe session waits for an answer. To give one, run the demo in a terminal, or with --keep.\n")
 		return exitError{code: exitWaiting}
 	}
-	if err := c.conclude(a, cl, s.SessionID, dir); err != nil {
+	if err := c.conclude(ctx, a, cl, s.SessionID, dir); err != nil {
 		return err
 	}
 	if c.Keep {
@@ -187,7 +185,7 @@ func (c *demoCmd) show(a *app, x example, m *manifest.Manifest, dir, url string,
 		say("  curl -X POST %s/sessions -H 'Content-Type: application/json' -d @%s\n", url, filepath.Join(dir, "request.json"))
 		say("  oap sessions list --server %s\n", url)
 		say("  %s/docs in a browser\n", url)
-		<-a.ctx.Done()
+		<-ctx.Done()
 		return nil
 	}
 	say("\n%s\n", t.bold("Look further"))
@@ -200,12 +198,12 @@ func (c *demoCmd) show(a *app, x example, m *manifest.Manifest, dir, url string,
 
 // conclude closes the session, keeps and prints its transcript, and has it
 // checked.
-func (c *demoCmd) conclude(a *app, cl *client.Client, id, dir string) error {
-	raw, err := cl.Close(a.ctx, id)
+func (c *demoCmd) conclude(ctx context.Context, a *app, cl *client.Client, id, dir string) error {
+	raw, err := cl.Close(ctx, id)
 	if err != nil {
 		return err
 	}
-	v, err := cl.Verify(a.ctx, id)
+	v, err := cl.Verify(ctx, id)
 	if err != nil {
 		return err
 	}

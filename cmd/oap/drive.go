@@ -63,28 +63,35 @@ func newDriver(a *app, cl *client.Client, id string, out *terminal, ask bool, m 
 var errQuestion = errors.New("the session asks a question")
 
 // follow returns when the session has ended, or waits for a person who is not
-// here. An interrupt cancels the session and is followed to its end, too.
-func (d *driver) follow() (client.Status, error) {
-	ctx := d.app.ctx
+// here. An interrupt of its owner cancels the session, which is followed to its
+// end, too.
+func (d *driver) follow(ctx context.Context) (client.Status, error) {
+	status, err := d.attend(ctx)
+	if err == nil || ctx.Err() == nil || !d.owner {
+		return status, err
+	}
+	late, stop := context.WithTimeout(context.WithoutCancel(ctx), cancelTimeout)
+	defer stop()
+	d.patient = true
+	if _, err := d.client.Cancel(late, d.id, "interrupted at the terminal"); err != nil {
+		return status, fmt.Errorf("cancel session %s: %w", d.id, err)
+	}
+	return d.attend(late)
+}
+
+// attend follows the session and has its questions answered.
+func (d *driver) attend(ctx context.Context) (client.Status, error) {
 	for {
 		err := d.client.Follow(ctx, d.id, d.after, func(e client.Event) error { return d.see(ctx, e) })
-		if errors.Is(err, errQuestion) {
-			var answered bool
-			if answered, err = d.answer(ctx); err == nil && answered {
-				continue
-			}
-			if err == nil {
-				return client.Waiting, nil
-			}
-		}
-		if err == nil || ctx != d.app.ctx || ctx.Err() == nil || !d.owner {
+		if !errors.Is(err, errQuestion) {
 			return d.status, err
 		}
-		late, stop := context.WithTimeout(context.WithoutCancel(ctx), cancelTimeout)
-		defer stop()
-		ctx = late
-		if _, err := d.client.Cancel(ctx, d.id, "interrupted at the terminal"); err != nil {
-			return d.status, fmt.Errorf("cancel session %s: %w", d.id, err)
+		answered, err := d.answer(ctx)
+		if err != nil {
+			return d.status, err
+		}
+		if !answered {
+			return client.Waiting, nil
 		}
 	}
 }
@@ -97,11 +104,14 @@ func (d *driver) see(ctx context.Context, e client.Event) error {
 		d.track(e)
 	}
 	d.show(e)
-	if err := stuck(e); err != nil && !d.patient {
+	if d.patient || e.Type == client.Progress {
+		return nil
+	}
+	if err := stuck(e); err != nil {
 		return err
 	}
 	// A question asked before d.after is known to the session only.
-	if d.patient || e.Type == client.Progress || len(d.open) == 0 && e.Type != client.CaughtUp {
+	if len(d.open) == 0 && e.Type != client.CaughtUp {
 		return nil
 	}
 	// Other calls of the same plan may still be running.
@@ -119,7 +129,13 @@ func stuck(e client.Event) error {
 		Error   client.Failure `json:"error"`
 		RetryAt time.Time      `json:"retry_at"`
 	}
-	if session.EventType(e.Type) != session.EventPlanFailed || json.Unmarshal(e.Data, &d) != nil || !d.RetryAt.IsZero() {
+	if session.EventType(e.Type) != session.EventPlanFailed {
+		return nil
+	}
+	if err := json.Unmarshal(e.Data, &d); err != nil {
+		return fmt.Errorf("event %d of session %s cannot be read: %w", e.Seq, e.SessionID, err)
+	}
+	if !d.RetryAt.IsZero() {
 		return nil
 	}
 	f := fault.New(fault.Code(d.Error.Code), "the session cannot go on: %s", d.Error.Message)

@@ -13,7 +13,7 @@ import (
 
 // person starts an approval session and a driver that asks a person, who types
 // the given text.
-func person(t *testing.T, ctx context.Context, typed io.Reader) (*fixture, *driver, *bytes.Buffer) {
+func person(t *testing.T, typed io.Reader) (*fixture, *driver, *bytes.Buffer) {
 	t.Helper()
 	f := setup(t, "approval", nil)
 	s, err := f.client.Create(t.Context(), request(t, "approval"), "")
@@ -22,7 +22,7 @@ func person(t *testing.T, ctx context.Context, typed io.Reader) (*fixture, *driv
 	}
 	var out bytes.Buffer
 	screen := &terminal{w: &out, tty: true, cursor: true, width: 80}
-	a := &app{ctx: ctx, input: bufio.NewReader(typed), stdout: screen, stderr: screen}
+	a := &app{ctx: t.Context(), input: bufio.NewReader(typed), stdout: screen, stderr: screen}
 	d := newDriver(a, f.client, s.SessionID, screen, true, nil)
 	d.owner = true
 	return f, d, &out
@@ -41,8 +41,8 @@ func mails(f *fixture) (n int) {
 // not fit is asked for again.
 func TestQuestionsAtTheTerminal(t *testing.T) {
 	t.Parallel()
-	f, d, out := person(t, t.Context(), strings.NewReader("perhaps\n2\nSend it\n"))
-	status, err := d.follow()
+	f, d, out := person(t, strings.NewReader("perhaps\n2\nSend it\n"))
+	status, err := d.follow(t.Context())
 	if err != nil || status != client.Completed {
 		t.Fatalf("follow = %s, %v, want completed; the screen shows\n%s", status, err, out)
 	}
@@ -59,8 +59,8 @@ func TestQuestionsAtTheTerminal(t *testing.T) {
 // When the terminal closes, the session stays and waits.
 func TestTerminalCloses(t *testing.T) {
 	t.Parallel()
-	f, d, _ := person(t, t.Context(), strings.NewReader(""))
-	if status, err := d.follow(); err != nil || status != client.Waiting {
+	f, d, _ := person(t, strings.NewReader(""))
+	if status, err := d.follow(t.Context()); err != nil || status != client.Waiting {
 		t.Errorf("follow = %s, %v, want waiting", status, err)
 	}
 	if n := mails(f); n != 0 {
@@ -72,12 +72,12 @@ func TestTerminalCloses(t *testing.T) {
 func TestInterruptAtAQuestion(t *testing.T) {
 	t.Parallel()
 	ctx, interrupt := context.WithCancel(t.Context())
-	f, d, _ := person(t, ctx, readerFunc(func([]byte) (int, error) {
+	f, d, _ := person(t, readerFunc(func([]byte) (int, error) {
 		interrupt()
 		<-t.Context().Done() // nobody types anything
 		return 0, io.EOF
 	}))
-	if status, err := d.follow(); err != nil || status != client.Cancelled {
+	if status, err := d.follow(ctx); err != nil || status != client.Cancelled {
 		t.Errorf("follow = %s, %v, want cancelled", status, err)
 	}
 	if n := mails(f); n != 0 {

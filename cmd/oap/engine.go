@@ -25,6 +25,9 @@ import (
 // says otherwise.
 const callTimeout = 5 * time.Minute
 
+// closeTimeout bounds how long running code may keep an engine from closing.
+const closeTimeout = 10 * time.Second
+
 // An engineConfig is everything that flags, environment and files say about
 // the machinery behind the API.
 type engineConfig struct {
@@ -78,7 +81,7 @@ func newEngine(ctx context.Context, cfg engineConfig) (*engine, error) {
 	}
 	e := &engine{logger: cfg.logger, sandbox: box, http: executor.NewHTTP(httpConfig)}
 	if e.store, err = store.Open(ctx, store.Config{DSN: cfg.db, Logger: cfg.logger}); err != nil {
-		e.close()
+		e.close(ctx)
 		return nil, err
 	}
 
@@ -103,7 +106,7 @@ func newEngine(ctx context.Context, cfg engineConfig) (*engine, error) {
 		err = e.begin(ctx, cfg)
 	}
 	if err != nil {
-		e.close()
+		e.close(ctx)
 		return nil, err
 	}
 	return e, nil
@@ -202,8 +205,8 @@ func (e *engine) inProcess() (*client.Client, part, error) {
 
 // close ends what the engine holds open. Sessions that have not ended go on
 // when the next engine opens the same database.
-func (e *engine) close() {
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+func (e *engine) close(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
 	defer cancel()
 	var err error
 	if e.store != nil {

@@ -25,7 +25,7 @@ func TestTogether(t *testing.T) {
 		{"one fails to stop", stopped, []part{waits, func(ctx context.Context) error { <-ctx.Done(); return failure }}, failure},
 	}
 	for _, tt := range tests {
-		if got := together(tt.ctx, tt.parts...); got != tt.want {
+		if got := together(tt.ctx, tt.parts...); !errors.Is(got, tt.want) {
 			t.Errorf("%s: together = %v, want %v", tt.name, got, tt.want)
 		}
 	}
@@ -36,13 +36,13 @@ func TestBehind(t *testing.T) {
 	failure := errors.New("failure")
 	returns := func(err error) part { return func(context.Context) error { return err } }
 
-	if got := behind(t.Context(), returns(failure), waits); got != failure {
+	if got := behind(t.Context(), returns(failure), waits); !errors.Is(got, failure) {
 		t.Errorf("a failing front = %v, want %v", got, failure)
 	}
-	if got := behind(t.Context(), waits, returns(failure)); got != failure {
+	if got := behind(t.Context(), waits, returns(failure)); !errors.Is(got, failure) {
 		t.Errorf("a failing part = %v, want %v", got, failure)
 	}
-	if got := behind(t.Context(), waits, returns(nil)); got != errPartEnded {
+	if got := behind(t.Context(), waits, returns(nil)); !errors.Is(got, errPartEnded) {
 		t.Errorf("a part that ends = %v, want %v", got, errPartEnded)
 	}
 
@@ -64,7 +64,7 @@ func TestBehind(t *testing.T) {
 		<-asked
 		return failure
 	}
-	if got := behind(ctx, front, answers); got != failure {
+	if got := behind(ctx, front, answers); !errors.Is(got, failure) {
 		t.Errorf("an interrupted front = %v, want %v", got, failure)
 	}
 }

@@ -24,16 +24,16 @@ import (
 )
 
 // loadSessions is how many sessions the load and crash tests run: few, so that
-// every change can afford it, or as many as OAP_LOAD says.
+// every change can afford it, or as many as OAP_TEST_SESSIONS says.
 func loadSessions(t *testing.T, few int) int {
 	t.Helper()
-	text := os.Getenv("OAP_LOAD")
+	text := os.Getenv("OAP_TEST_SESSIONS")
 	if text == "" {
 		return few
 	}
 	n, err := strconv.Atoi(text)
 	if err != nil || n < 1 {
-		t.Fatalf("OAP_LOAD=%q is not a number of sessions", text)
+		t.Fatalf("OAP_TEST_SESSIONS=%q is not a number of sessions", text)
 	}
 	return n
 }
@@ -45,7 +45,7 @@ func databases(t *testing.T, test func(t *testing.T, dsn string)) {
 }
 
 // Independent sessions run at the same time and each reaches its end with its
-// own effects (S2-90; OAP_LOAD=1000 for the full size).
+// own effects (S2-90; OAP_TEST_SESSIONS=1000 for the full size).
 func TestThousandSessions(t *testing.T) {
 	databases(t, func(t *testing.T, dsn string) {
 		n := loadSessions(t, 40)
@@ -229,7 +229,7 @@ func TestKillNineRepeatsNothing(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		w, err := startWorld(x.script)
+		w, err := startWorld(t.Context(), x.script)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -308,7 +308,7 @@ func killWhen(t *testing.T, cl *client.Client, p *process, ids []string, event, 
 				live = live || e.Type == client.CaughtUp
 				if live && e.Type == event && (action == "" || actionOf(e) == action) {
 					once.Do(func() { killed = true; p.kill(); cancel() })
-					return client.Stop
+					return client.ErrStop
 				}
 				return nil
 			})

@@ -75,8 +75,9 @@ func run(ctx context.Context, args []string, stdin *os.File, stdout, stderr *os.
 			{Key: "log", Title: "Log:"},
 		}),
 	)
-	if err != nil {
-		panic(err) // the struct above is wrong
+	if err != nil { // the struct above is wrong
+		fmt.Fprintf(stderr, "oap: %v\n", err)
+		return exitFailed
 	}
 	if len(args) == 0 {
 		args = []string{"--help"}

@@ -48,7 +48,7 @@ func setup(t testing.TB, name string, edit func(*engineConfig)) *fixture {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w, err := startWorld(x.script)
+	w, err := startWorld(t.Context(), x.script)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -85,7 +85,7 @@ func setup(t testing.TB, name string, edit func(*engineConfig)) *fixture {
 		if err := <-ended; err != nil {
 			t.Errorf("the server ended with %v", err)
 		}
-		e.close()
+		e.close(t.Context())
 		w.close()
 	})
 	return f

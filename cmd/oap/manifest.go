@@ -18,7 +18,7 @@ type manifestCmd struct {
 	Validate manifestValidateCmd `cmd:"" help:"Check manifests and say line by line what is wrong."`
 	Lint     manifestLintCmd     `cmd:"" help:"Point out what is allowed but risky or unclear."`
 	Diff     manifestDiffCmd     `cmd:"" help:"Compare two versions of a manifest and tell which version step the changes need."`
-	Schema   manifestSchemaCmd   `cmd:"" help:"Print the JSON Schemas of an agent's actions."`
+	Schema   manifestSchemaCmd   `cmd:"" help:"Print the JSON Schema of manifests, or those of an agent's actions."`
 }
 
 // readManifest reads and parses a file, or the standard input for "-".
@@ -185,7 +185,7 @@ func (c *manifestDiffCmd) Run(a *app) error {
 }
 
 type manifestSchemaCmd struct {
-	File   string `arg:"" help:"Manifest file, JSON or YAML; - reads the standard input." placeholder:"FILE"`
+	File   string `arg:"" optional:"" help:"Print the schemas of this agent's actions: a manifest file, JSON or YAML; - reads the standard input." placeholder:"FILE"`
 	Action string `arg:"" optional:"" help:"Only this action." placeholder:"ACTION"`
 }
 
@@ -198,6 +198,9 @@ type actionSchemas struct {
 }
 
 func (c *manifestSchemaCmd) Run(a *app) error {
+	if c.File == "" {
+		return a.printJSON(manifest.DocumentSchema())
+	}
 	m, err := a.readManifest(c.File)
 	if err != nil {
 		return err

@@ -198,15 +198,11 @@ func (p *progress) planned(d eventData) {
 		p.t.printf("\n%s %s\n", p.t.bold("plan"), oneLine(strings.Join(names, " → "), p.t.width-6))
 	}
 	if d.Reason != "" {
-		p.t.printf("%s%s\n", strings.Repeat("\n", btoi(len(d.Calls) <= 1)), p.t.dim(oneLine("“"+d.Reason+"”", p.t.width)))
+		if len(d.Calls) <= 1 {
+			p.t.printf("\n")
+		}
+		p.t.printf("%s\n", p.t.dim(oneLine("“"+d.Reason+"”", p.t.width)))
 	}
-}
-
-func btoi(b bool) int {
-	if b {
-		return 1
-	}
-	return 0
 }
 
 func (p *progress) head(d eventData, note string) {
@@ -269,28 +265,6 @@ func (p *progress) finished(d eventData) {
 	}
 }
 
-// callUsage says in words what a call took, next to what was declared, if
-// anything (S0-54).
-func callUsage(ms, declared int64, u executor.Usage) string {
-	parts := []string{duration(ms)}
-	if declared > 0 {
-		parts[0] += " (" + duration(declared) + " declared)"
-	}
-	if u.HTTPStatus != 0 {
-		parts = append(parts, fmt.Sprintf("HTTP %d", u.HTTPStatus))
-	}
-	if u.Attempts > 1 {
-		parts = append(parts, fmt.Sprintf("%d attempts", u.Attempts))
-	}
-	if s := u.Sandbox; s != nil {
-		parts = append(parts, fmt.Sprintf("sandbox: %d of %d ms CPU, %.0f MiB", s.CPUMS, s.CPULimitMS, float64(s.MemoryBytes)/(1<<20)))
-	}
-	if m := u.Model; m != nil && m.Calls > 0 {
-		parts = append(parts, fmt.Sprintf("%s by the code, %d tokens", plural(m.Calls, "model call"), m.PromptTokens+m.CompletionTokens))
-	}
-	return strings.Join(parts, " · ")
-}
-
 func (p *progress) ended(e client.Event, d eventData) {
 	mark := p.t.green("✓ completed")
 	switch session.EventType(e.Type) {
@@ -313,23 +287,6 @@ func (p *progress) ended(e client.Event, d eventData) {
 	if d.Detail != "" && session.EventType(e.Type) != session.EventCompleted {
 		p.t.printf("  %s\n", clean(d.Detail))
 	}
-}
-
-// modelUsage says in words what the model took, or "" if it was not asked.
-func modelUsage(u planner.Usage) string {
-	n := u.PromptTokens + u.CompletionTokens
-	if n == 0 {
-		return ""
-	}
-	about := ""
-	if u.Estimated {
-		about = "about "
-	}
-	s := fmt.Sprintf("%s%d tokens", about, n)
-	if u.CostUSD > 0 {
-		s += fmt.Sprintf(" · $%.4f", u.CostUSD)
-	}
-	return s
 }
 
 // value shows a named JSON value, indented: an object member by member, and
@@ -394,28 +351,4 @@ func plain(s string) string {
 		}
 		s = s[:i] + s[i+j+1:]
 	}
-}
-
-func duration(ms int64) string {
-	switch d := time.Duration(ms) * time.Millisecond; {
-	case d < time.Second:
-		return fmt.Sprintf("%d ms", ms)
-	case d < time.Minute:
-		return fmt.Sprintf("%.1f s", d.Seconds())
-	default:
-		return d.Round(time.Second).String()
-	}
-}
-
-func plural(n int, noun string) string {
-	if n == 1 {
-		return "1 " + noun
-	}
-	return fmt.Sprintf("%d %ss", n, noun)
-}
-
-// lastPart returns the last n characters of s.
-func lastPart(s string, n int) string {
-	r := []rune(strings.Join(strings.Fields(s), " "))
-	return string(r[max(len(r)-n, 0):])
 }

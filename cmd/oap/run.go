@@ -55,7 +55,7 @@ func (c *runCmd) Run(a *app) error {
 		if body.Manifest, err = c.register(a, cl); err != nil {
 			return err
 		}
-		return c.drive(a, cl, body, "", nil)
+		return c.drive(a.ctx, a, cl, body, "", nil)
 	}
 	return c.embedded(a, body)
 }
@@ -144,14 +144,12 @@ func (c *runCmd) embedded(a *app, body newSession) error {
 	cl, serve, err := e.inProcess()
 	if err == nil {
 		err = behind(a.ctx, func(ctx context.Context) error {
-			show := *a
-			show.ctx = ctx
-			return c.drive(&show, cl, body, cfg.db, e.manifests[0])
+			return c.drive(ctx, a, cl, body, cfg.db, e.manifests[0])
 		}, e.work, serve)
 	}
-	e.close()
+	e.close(a.ctx)
 	if temp != "" && !errors.Is(err, errLeftWaiting) {
-		os.RemoveAll(temp)
+		err = errors.Join(err, os.RemoveAll(temp))
 	}
 	return err
 }
@@ -162,22 +160,22 @@ var errLeftWaiting error = exitError{code: exitWaiting}
 
 // drive creates a session, follows it to its end and prints the answer. db is
 // the database of an embedded engine, and m its manifest.
-func (c *runCmd) drive(a *app, cl *client.Client, body newSession, db string, m *manifest.Manifest) error {
+func (c *runCmd) drive(ctx context.Context, a *app, cl *client.Client, body newSession, db string, m *manifest.Manifest) error {
 	data, err := json.Marshal(body)
 	if err != nil {
 		return err
 	}
-	s, err := cl.Create(a.ctx, data, "")
+	s, err := cl.Create(ctx, data, "")
 	if err != nil {
 		return err
 	}
 	d := newDriver(a, cl, s.SessionID, a.stderr, a.canAsk(), m)
 	d.owner = true
-	status, err := d.follow()
+	status, err := d.follow(ctx)
 	if err != nil {
 		return err
 	}
-	final, err := cl.Get(context.WithoutCancel(a.ctx), s.SessionID)
+	final, err := cl.Get(context.WithoutCancel(ctx), s.SessionID)
 	if err != nil {
 		return err
 	}

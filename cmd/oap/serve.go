@@ -76,16 +76,16 @@ func (c *serveCmd) Run(a *app) error {
 
 	// Listening comes first: a second server on the same port should fail
 	// before it touches the database.
-	ln, err := net.Listen("tcp", addr)
+	ln, err := listen(a.ctx, addr)
 	if err != nil {
-		return fmt.Errorf("listen on %s: %w", addr, err)
+		return err
 	}
-	defer ln.Close()
+	defer closeListener(ln)
 	e, err := newEngine(a.ctx, cfg)
 	if err != nil {
 		return err
 	}
-	defer e.close()
+	defer e.close(a.ctx)
 	v, _ := buildVersion()
 	srv, err := server.New(server.Config{
 		Manager: e.manager, Auth: authenticator, Logger: logger, Version: v, Hosts: c.AllowHost, Origins: c.AllowOrigin,

@@ -17,9 +17,9 @@ type servicesFlags struct {
 	Latency  time.Duration `hidden:"" help:"Let every request to a service take so much longer."`
 }
 
-// run starts only the services and the scripted model and serves until it is
+// runServices starts only the services and the scripted model and serves until it is
 // interrupted.
-func (f servicesFlags) run(a *app) error {
+func (f servicesFlags) runServices(a *app) error {
 	if f.PortFile == "" {
 		return usageError("demo services needs --port-file FILE, to say where everything listens")
 	}
@@ -27,7 +27,7 @@ func (f servicesFlags) run(a *app) error {
 	if err != nil {
 		return err
 	}
-	world, err := startWorld(x.script)
+	world, err := startWorld(a.ctx, x.script)
 	if err != nil {
 		return err
 	}
@@ -57,7 +57,7 @@ func writeWhole(name string, data []byte) error {
 		err = os.Rename(f.Name(), name)
 	}
 	if err != nil {
-		os.Remove(f.Name())
+		err = errors.Join(err, os.Remove(f.Name()))
 	}
 	return err
 }

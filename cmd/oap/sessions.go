@@ -171,11 +171,11 @@ func (c *sessionsWatchCmd) Run(a *app) error {
 		lines.SetEscapeHTML(false)
 		d.show = func(e client.Event) {
 			if e.Seq > 0 {
-				lines.Encode(e)
+				_ = lines.Encode(e) // a reader that has gone away needs no more
 			}
 		}
 	}
-	status, err := d.follow()
+	status, err := d.follow(a.ctx)
 	if err != nil {
 		return err
 	}

@@ -35,7 +35,7 @@ func (f targetFlags) open(a *app) (*client.Client, func(), error) {
 	}
 	cl, serve, err := e.inProcess()
 	if err != nil {
-		e.close()
+		e.close(a.ctx)
 		return nil, nil, err
 	}
 	ctx, stop := context.WithCancel(context.WithoutCancel(a.ctx))
@@ -46,5 +46,5 @@ func (f targetFlags) open(a *app) (*client.Client, func(), error) {
 			e.logger.Error("serve", slog.String("error", err.Error()))
 		}
 	}()
-	return cl, func() { stop(); <-ended; e.close() }, nil
+	return cl, func() { stop(); <-ended; e.close(a.ctx) }, nil
 }

@@ -158,7 +158,7 @@ func (a *app) printError(err error) {
 		}
 		e := json.NewEncoder(a.stderr.w)
 		e.SetEscapeHTML(false)
-		e.Encode(m)
+		_ = e.Encode(m) // there is nowhere else to say it
 		return
 	}
 	t := a.stderr

@@ -35,18 +35,18 @@ type worldAddresses struct {
 }
 
 // startWorld opens the ports; serve answers on them.
-func startWorld(script []byte) (*world, error) {
+func startWorld(ctx context.Context, script []byte) (*world, error) {
 	s, err := scripted.LoadScript(script)
 	if err != nil {
 		return nil, err
 	}
 	w := &world{services: demo.New(), key: rand.Text()}
-	if w.listener, err = w.services.Listen(); err != nil {
+	if w.listener, err = w.services.Listen(ctx); err != nil {
 		return nil, err
 	}
-	if w.socket, err = net.Listen("tcp", "127.0.0.1:0"); err != nil {
+	if w.socket, err = listen(ctx, "127.0.0.1:0"); err != nil {
 		w.listener.Close()
-		return nil, fmt.Errorf("listen for the scripted model: %w", err)
+		return nil, err
 	}
 	w.model = &http.Server{
 		Handler:           scripted.NewServer(s, scripted.ServerConfig{APIKey: w.key, Keep: 1}),
@@ -58,13 +58,13 @@ func startWorld(script []byte) (*world, error) {
 // close gives the ports back.
 func (w *world) close() {
 	w.listener.Close()
-	w.socket.Close()
+	closeListener(w.socket)
 }
 
 // serve answers until ctx is done.
 func (w *world) serve(ctx context.Context) error {
 	return together(ctx, w.listener.Serve, func(ctx context.Context) error {
-		stop := context.AfterFunc(ctx, func() { w.model.Close() })
+		stop := context.AfterFunc(ctx, func() { _ = w.model.Close() })
 		defer stop()
 		if err := w.model.Serve(w.socket); !errors.Is(err, http.ErrServerClosed) {
 			return fmt.Errorf("serve the scripted model: %w", err)

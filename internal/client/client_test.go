@@ -140,11 +140,11 @@ func TestFollowComesBack(t *testing.T) {
 	}
 
 	stop := errors.New("enough")
-	if err := c.Follow(t.Context(), "s", 2, func(e Event) error { return stop }); err != stop {
+	if err := c.Follow(t.Context(), "s", 2, func(e Event) error { return stop }); !errors.Is(err, stop) {
 		t.Errorf("Follow = %v, want the caller's error", err)
 	}
-	if err := c.Follow(t.Context(), "s", 2, func(e Event) error { return Stop }); err != nil {
-		t.Errorf("Follow = %v, want nil after Stop", err)
+	if err := c.Follow(t.Context(), "s", 2, func(e Event) error { return ErrStop }); err != nil {
+		t.Errorf("Follow = %v, want nil after ErrStop", err)
 	}
 }
 

@@ -21,8 +21,8 @@ const (
 	reconnectPause = 500 * time.Millisecond
 )
 
-// Stop is returned by the function given to Follow to end it without an error.
-var Stop = errors.New("client: stop following")
+// ErrStop is returned by the function given to Follow to end it without an error.
+var ErrStop = errors.New("client: stop following")
 
 // Follow calls each with the session's events after a seq, in order and
 // without gaps, and with live signs as they come, until the session has ended
@@ -33,7 +33,7 @@ func (c *Client) Follow(ctx context.Context, id string, after int64, each func(E
 	for {
 		ended, heard, err := c.stream(ctx, id, &after, each)
 		switch {
-		case ended || errors.Is(err, Stop):
+		case ended || errors.Is(err, ErrStop):
 			return nil
 		case ctx.Err() != nil:
 			return context.Cause(ctx)
@@ -65,6 +65,8 @@ func problemText(data []byte) string {
 	return p.Message
 }
 
+var errEnded = fault.New(fault.Unavailable, "the stream ended")
+
 // A brokenError is a failure of the connection, which may be better next time.
 type brokenError struct{ err error }
 
@@ -93,7 +95,7 @@ func (c *Client) stream(ctx context.Context, id string, after *int64, each func(
 	for {
 		m, err := r.next()
 		if err != nil {
-			if err == io.EOF {
+			if errors.Is(err, io.EOF) {
 				err = errEnded
 			}
 			return false, true, brokenError{err}

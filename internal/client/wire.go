@@ -3,8 +3,6 @@ package client
 import (
 	"encoding/json"
 	"time"
-
-	"github.com/oap-runtime/oap/internal/fault"
 )
 
 // A Status is where a session is in its life.
@@ -139,5 +137,3 @@ const (
 	Progress = "progress"  // Data is a planner's or executor's progress
 	CaughtUp = "caught_up" // all recorded events have been sent
 )
-
-var errEnded = fault.New(fault.Unavailable, "the stream ended")

@@ -86,10 +86,10 @@ func TestTokenIsAsked(t *testing.T) {
 	c := setup(t)
 	for _, s := range c.w.Services() {
 		for _, header := range []string{"", "Bearer wrong", "Basic " + s.Token, s.Token} {
-			r := httptest.NewRequest("POST", "/v1/query", nil)
+			r := httptest.NewRequest(http.MethodPost, "/v1/query", nil)
 			r.Header.Set("Authorization", header)
 			if s.Name != "data" {
-				r = httptest.NewRequest("GET", map[string]string{"calendar": "/v1/events", "crm": "/v1/meetings", "mail": "/v1/unread"}[s.Name], nil)
+				r = httptest.NewRequest(http.MethodGet, map[string]string{"calendar": "/v1/events", "crm": "/v1/meetings", "mail": "/v1/unread"}[s.Name], nil)
 				r.Header.Set("Authorization", header)
 			}
 			rec := httptest.NewRecorder()
@@ -178,7 +178,7 @@ func TestFaults(t *testing.T) {
 func TestDropAndControlOverTheNetwork(t *testing.T) {
 	t.Parallel()
 	w := New()
-	l, err := w.Listen()
+	l, err := w.Listen(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -38,10 +38,11 @@ type Listener struct {
 
 // Listen opens one free loopback port for each service and one for the control
 // endpoint. Serve must follow; Close is for the case that it does not.
-func (w *World) Listen() (*Listener, error) {
+func (w *World) Listen(ctx context.Context) (*Listener, error) {
 	l := &Listener{}
+	var config net.ListenConfig
 	open := func(name string, h http.Handler) (string, error) {
-		sock, err := net.Listen("tcp", "127.0.0.1:0")
+		sock, err := config.Listen(ctx, "tcp", "127.0.0.1:0")
 		if err != nil {
 			return "", fmt.Errorf("listen for the %s service: %w", name, err)
 		}
@@ -69,7 +70,7 @@ func (w *World) Listen() (*Listener, error) {
 // Close gives the ports back.
 func (l *Listener) Close() {
 	for _, s := range l.socks {
-		s.Close()
+		_ = s.Close() // serving closes it, too
 	}
 }
 
@@ -90,14 +91,13 @@ func (l *Listener) Serve(ctx context.Context) error {
 	defer cancel()
 	for _, s := range l.servers {
 		if s.Shutdown(stop) != nil {
-			s.Close()
+			_ = s.Close() // what did not end in time is cut off
 		}
 	}
 	for range pending {
-		<-failed
-	}
-	if errors.Is(err, http.ErrServerClosed) {
-		return nil
+		if e := <-failed; err == nil && !errors.Is(e, http.ErrServerClosed) {
+			err = e
+		}
 	}
 	return err
 }
