@@ -122,7 +122,8 @@ func (p *pending) apply(row *sessionRow, now int64) ([]statement, error) {
 	return append(stmts, row.update()), nil
 }
 
-// Signal implements session.Store.
+// Signal implements session.Store. check runs again when Postgres makes the
+// transaction start over, so it should have no effect of its own.
 func (d *DB) Signal(ctx context.Context, tenant, id string, s session.Signal, check func(session.Session) error) (session.Session, session.Event, error) {
 	return d.change(ctx, tenant, id, &s.Event, func(row *sessionRow, before *session.Session, _ int64) error {
 		if check != nil {

@@ -177,7 +177,11 @@ func lockSessions(ctx context.Context, c *pgx.Conn, ids []uid) (now int64, rows 
 		if err != nil {
 			return 0, nil, err
 		}
-		if rows, err = pgx.CollectRows(found, pgx.RowToAddrOfStructByName[sessionRow]); err != nil {
+		rows, err = pgx.CollectRows(found, func(row pgx.CollectableRow) (*sessionRow, error) {
+			r := &sessionRow{}
+			return r, row.Scan(r.scan()...)
+		})
+		if err != nil {
 			return 0, nil, err
 		}
 	}
@@ -218,7 +222,7 @@ func (d *postgresDB) fail(ctx context.Context, err error) error {
 	var pg *pgconn.PgError
 	if errors.As(err, &pg) {
 		if pg.Code == "57014" && ctx.Err() != nil { // cancelled at our own request
-			return context.Cause(ctx)
+			return ended(ctx)
 		}
 		if away[pg.Code] || away[pg.Code[:2]] {
 			return unavailable
@@ -226,7 +230,7 @@ func (d *postgresDB) fail(ctx context.Context, err error) error {
 		return err
 	}
 	if ctx.Err() != nil {
-		return context.Cause(ctx)
+		return ended(ctx)
 	}
 	var connect *pgconn.ConnectError
 	var network net.Error

@@ -51,6 +51,13 @@ const sessionColumns = `id, tenant, external_id, goal, manifest_name, manifest_v
 	status, reason, detail, run, steps, state_id, tail_seq, plan_failures, spent, last_seq, last_hash, signals, handled,
 	cancel, wake_at, created_at, updated_at, closed_at, epoch, lease_owner, lease_until, due_at`
 
+// scan returns where the values of sessionColumns go.
+func (r *sessionRow) scan() []any {
+	return []any{&r.ID, &r.Tenant, &r.ExternalID, &r.Goal, &r.ManifestName, &r.ManifestVersion, &r.ManifestDigest, &r.Options, &r.MaxSteps,
+		&r.Status, &r.Reason, &r.Detail, &r.Run, &r.Steps, &r.StateID, &r.TailSeq, &r.PlanFailures, &r.Spent, &r.LastSeq, &r.LastHash, &r.Signals, &r.Handled,
+		&r.Cancel, &r.WakeAt, &r.CreatedAt, &r.UpdatedAt, &r.ClosedAt, &r.Epoch, &r.LeaseOwner, &r.LeaseUntil, &r.DueAt}
+}
+
 var insertSession = newQuery(`INSERT INTO sessions (` + sessionColumns + `)
 	VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)`)
 

@@ -35,6 +35,7 @@ type sqliteDB struct {
 	writer, readers *gorm.DB
 	writerPool      *sql.DB
 	readerPool      *sql.DB
+	prepared        map[*query]*sql.Stmt // on the writer; not changed after opening
 	lock            *fileLock
 	temporary       string // directory to remove at Close
 }
@@ -116,8 +117,14 @@ func openFile(ctx context.Context, c Config, path, sync string) (_ *sqliteDB, er
 	if d.readers, err = gorm.Open(gormlite.OpenDB(d.readerPool), gormConfig()); err != nil {
 		return nil, fmt.Errorf("open database %s: %w", path, err)
 	}
-	// GORM keeps prepared statements here, where preparing costs more than
-	// running. On Postgres the driver does so by itself.
+	// Preparing costs as much as running here. GORM keeps the statements that it
+	// runs by itself; in a transaction it would prepare them again every time.
+	d.prepared = make(map[*query]*sql.Stmt, len(queries))
+	for _, q := range queries {
+		if d.prepared[q], err = d.writerPool.PrepareContext(ctx, q.plain); err != nil {
+			return nil, fmt.Errorf("open database %s: %w", path, err)
+		}
+	}
 	d.writer = d.writer.Session(&gorm.Session{PrepareStmt: true})
 	d.readers = d.readers.Session(&gorm.Session{PrepareStmt: true})
 	return d, nil
@@ -172,32 +179,43 @@ func (d *sqliteDB) sql() *dialect { return sqliteDialect }
 var selectSession = newQuery(`SELECT ` + sessionColumns + ` FROM sessions WHERE id = ?`)
 
 func (d *sqliteDB) transact(ctx context.Context, ids []uid, plan func(int64, []*sessionRow) ([]statement, error)) error {
-	var refused error
-	err := d.write(ctx).Transaction(func(tx *gorm.DB) error {
-		var rows []*sessionRow
-		for _, id := range ids {
-			var found []*sessionRow
-			if err := tx.Raw(selectSession.plain, id).Scan(&found).Error; err != nil {
-				return err
-			}
-			rows = append(rows, found...)
-		}
-		stmts, err := plan(time.Now().UnixMicro(), rows)
-		if err != nil {
-			refused = err
-			return err
-		}
-		for _, s := range stmts {
-			if err := tx.Exec(s.plain, s.args...).Error; err != nil {
-				return err
-			}
-		}
-		return nil
-	})
+	refused, err := d.once(ctx, ids, plan)
 	if refused != nil {
 		return refused
 	}
 	return d.fail(ctx, err)
+}
+
+// once runs a transaction. What plan returned comes back apart from what the
+// database said.
+func (d *sqliteDB) once(ctx context.Context, ids []uid, plan func(int64, []*sessionRow) ([]statement, error)) (refused, err error) {
+	tx, err := d.writerPool.BeginTx(ctx, nil)
+	if err != nil {
+		return nil, err
+	}
+	defer tx.Rollback() // does nothing after Commit
+	var rows []*sessionRow
+	for _, id := range ids {
+		r := &sessionRow{}
+		err := tx.StmtContext(ctx, d.prepared[selectSession]).QueryRowContext(ctx, id).Scan(r.scan()...)
+		if errors.Is(err, sql.ErrNoRows) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		rows = append(rows, r)
+	}
+	stmts, err := plan(time.Now().UnixMicro(), rows)
+	if err != nil {
+		return err, nil
+	}
+	for _, s := range stmts {
+		if _, err := tx.StmtContext(ctx, d.prepared[s.query]).ExecContext(ctx, s.args...); err != nil {
+			return nil, err
+		}
+	}
+	return nil, tx.Commit()
 }
 
 func (d *sqliteDB) duplicate(err error) bool {
@@ -212,7 +230,7 @@ func (d *sqliteDB) fail(ctx context.Context, err error) error {
 	case err == nil:
 		return nil
 	case ctx.Err() != nil: // SQLite only says that it was interrupted
-		return context.Cause(ctx)
+		return ended(ctx)
 	case errors.Is(err, sqlite3.BUSY), errors.Is(err, sqlite3.LOCKED):
 		return unavailable("the database is locked by another program")
 	case errors.Is(err, sqlite3.FULL):

@@ -2,6 +2,8 @@ package store
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"log/slog"
 	"strconv"
 	"strings"
@@ -133,6 +135,10 @@ type query struct {
 	numbered string // with $1, $2 …, for Postgres without GORM
 }
 
+// queries holds every query of the package, for a database that prepares them
+// beforehand. It does not change after initialization.
+var queries []*query
+
 func newQuery(plain string) *query {
 	var b strings.Builder
 	for i, part := range strings.Split(plain, "?") {
@@ -142,7 +148,9 @@ func newQuery(plain string) *query {
 		}
 		b.WriteString(part)
 	}
-	return &query{plain: plain, numbered: b.String()}
+	q := &query{plain: plain, numbered: b.String()}
+	queries = append(queries, q)
+	return q
 }
 
 func (q *query) with(args ...any) statement { return statement{q, args} }
@@ -151,4 +159,13 @@ func (q *query) with(args ...any) statement { return statement{q, args} }
 type statement struct {
 	*query
 	args []any
+}
+
+// ended returns the error of a context that is done, with its cause.
+func ended(ctx context.Context) error {
+	err, cause := ctx.Err(), context.Cause(ctx)
+	if errors.Is(cause, err) {
+		return cause
+	}
+	return fmt.Errorf("%w: %w", err, cause)
 }
