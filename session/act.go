@@ -128,7 +128,7 @@ func (t *turn) start(ctx context.Context, p *pending, open []*call) ([]*running,
 			}
 			step++
 		}
-		r, err := t.prepare(ctx, c, step)
+		r, err := t.prepare(ctx, p, c, step)
 		if err != nil {
 			if !fault.IsOutcome(err) {
 				return nil, err
@@ -187,7 +187,7 @@ func (t *turn) ready(c *call, done map[string]bool) (ready bool, failedBy string
 
 // prepare fills a call's placeholders and fixes everything that its repetition
 // must find unchanged.
-func (t *turn) prepare(ctx context.Context, c *call, step int) (*running, error) {
+func (t *turn) prepare(ctx context.Context, p *pending, c *call, step int) (*running, error) {
 	a, err := t.action(c.Action)
 	if err != nil {
 		return nil, err
@@ -205,9 +205,11 @@ func (t *turn) prepare(ctx context.Context, c *call, step int) (*running, error)
 		r.input.Answer = c.answer
 		return r, nil
 	}
-	raw, err := t.m.resolve(ctx, c.Args)
-	if err != nil {
-		return nil, err
+	raw, stored := p.blobs.get(c.Args)
+	if !stored {
+		if raw, err = t.m.resolve(ctx, c.Args); err != nil {
+			return nil, err
+		}
 	}
 	args, err := t.fill(ctx, raw)
 	if err != nil {

@@ -706,3 +706,19 @@ func TestVerifyNamesTheFirstBadEvent(t *testing.T) {
 	}
 	b.verify(t, id)
 }
+
+// Arguments too long for the log itself are stored by the same commit that
+// starts their call.
+func TestLongArguments(t *testing.T) {
+	t.Parallel()
+	args := fmt.Sprintf(`{"text":%q}`, strings.Repeat("long ", 1000))
+	b := setup(t, rounds(calls(call("put", args))))
+	id := b.create(t, session.CreateRequest{}).Session.ID
+	if r := b.step(t, id); !r.Results[0].Success {
+		t.Fatalf("%+v", *r.Results[0].Error)
+	}
+	if made := b.world.made(); len(made) != 1 || string(made[0].Args) != args {
+		t.Errorf("made %d calls, want one with its whole arguments", len(made))
+	}
+	b.verify(t, id)
+}

@@ -170,7 +170,7 @@ func (t *turn) request(ctx context.Context) (planner.Request, error) {
 	done := t.tail.history()
 	r.Omitted = t.row.Steps - len(done)
 	for _, c := range done {
-		h := planner.Turn{Step: c.finished.Step, Action: c.Action, OK: c.finished.Success}
+		h := planner.Turn{Step: c.finished.Step, Action: c.Action, OutputKey: c.OutputKey, OK: c.finished.Success}
 		args := c.Args
 		if c.started != nil {
 			args = c.started.Args

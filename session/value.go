@@ -7,6 +7,8 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+
+	"github.com/oap-runtime/oap/internal/fault"
 )
 
 // inlineMax is how many bytes of JSON an event holds itself. Longer values go
@@ -34,6 +36,16 @@ func (b *blobs) value(v json.RawMessage) Value {
 	return Value{Blob: h, Size: len(v)}
 }
 
+// get returns the content of a value that b is about to store.
+func (b *blobs) get(v Value) (json.RawMessage, bool) {
+	for _, have := range b.list {
+		if have.Hash == v.Blob {
+			return have.Data, true
+		}
+	}
+	return nil, false
+}
+
 // text returns s as a JSON string value.
 func (b *blobs) text(s string) Value {
 	return b.value(encode(s))
@@ -49,7 +61,8 @@ func (m *Manager) resolve(ctx context.Context, v Value) (json.RawMessage, error)
 	}
 	data, err := m.cfg.Store.Blob(ctx, v.Blob)
 	if err != nil {
-		return nil, fmt.Errorf("read blob %s: %w", v.Blob, err)
+		// Content that is missing is our failure, never the outcome of a call.
+		return nil, fault.Wrap(err, fault.Internal, "content %s cannot be read", v.Blob)
 	}
 	m.blobs.put(v.Blob, data)
 	return data, nil

@@ -34,7 +34,7 @@ const (
 	PostconditionError Code = "agent.postcondition_failed"
 	SecretMissing      Code = "agent.secret_missing"
 	EgressBlocked      Code = "egress.blocked"
-	EgressFailed       Code = "egress.failed"        // refused, reset or unresolved before the request was sent
+	EgressFailed       Code = "egress.failed"        // not sent, or the answer to a call that changes nothing was lost
 	EffectUnknown      Code = "agent.effect_unknown" // sent, outcome not known; never sent again by itself
 	Timeout            Code = "agent.timeout"
 	LimitExceeded      Code = "agent.limit_exceeded" // body, ratio, output or call count over its limit

@@ -113,8 +113,14 @@ func From(err error) *Error {
 	return &Error{Code: Internal, Message: "internal error", Err: err}
 }
 
-// CodeOf returns the code of the first Error in err's tree, or Internal.
-func CodeOf(err error) Code { return From(err).Code }
+// CodeOf returns the code of the first Error in err's tree, or Internal; ""
+// for nil.
+func CodeOf(err error) Code {
+	if err == nil {
+		return ""
+	}
+	return From(err).Code
+}
 
 // IsOutcome reports whether err is the outcome of an agent's action, to be
 // recorded and shown to the planner. Any other error is ours: nothing is
