@@ -201,7 +201,7 @@ func (t *turn) prepare(ctx context.Context, p *pending, c *call, step int) (*run
 		r.start = *s
 		r.start.Attempt++
 		r.input = t.input(r, args)
-		r.input.Repeated = c.waiting == nil
+		r.input.Repeated = c.doubt || c.waiting == nil
 		r.input.Answer = c.answer
 		return r, nil
 	}
@@ -328,6 +328,7 @@ func (t *turn) answered(c *call) *running {
 // settleRound records the outcomes of a round, and what follows from them for
 // the session: it goes on, waits, or has reached its goal.
 func (t *turn) settleRound(ctx context.Context, p *pending, round []*running) error {
+	ctx = context.WithoutCancel(ctx) // what is known is recorded, even when the turn is interrupted
 	var goal *Ended
 	for _, r := range round {
 		if r.err != nil && !fault.IsOutcome(r.err) {
@@ -342,21 +343,16 @@ func (t *turn) settleRound(ctx context.Context, p *pending, round []*running) er
 		}
 	}
 	if goal != nil {
-		settled := map[string]bool{}
+		finished := map[string]bool{}
 		for _, r := range round {
-			settled[r.call.ID] = true
+			finished[r.call.ID] = r.result.Wait == nil && (r.err == nil || fault.IsOutcome(r.err))
 		}
-		for _, c := range t.tail.open() {
-			if !settled[c.ID] {
-				p.event(EventCallFinished, CallFinished{ID: c.ID, Action: c.Action, Skipped: true, OutputKey: c.OutputKey,
-					Error: &Failure{Code: string(fault.Skipped), Message: "not made, because the goal was reached"}})
-			}
-		}
+		t.drop(p, finished, fault.Skipped, "the goal was reached")
 		return t.end(ctx, p, Completed, "goal", "Goal achieved", *goal)
 	}
 	t.row.TailSeq = t.tail.trim(t.row.TailSeq)
 	t.row.Status, t.row.Reason, t.row.Detail, t.row.WakeAt = Running, "", "", time.Time{}
-	if waits, movable := t.waits(round); len(waits) > 0 && !movable {
+	if waits, movable := t.waits(round); len(waits) > 0 && !movable && !t.row.Cancel {
 		p.release = true
 		t.row.Status, t.row.Reason, t.row.Detail = Waiting, string(waits[0].Kind), waits[0].Prompt
 		for _, w := range waits {
@@ -512,11 +508,7 @@ func (t *turn) report(c *call, step int, took time.Duration, output json.RawMess
 		slog.String("action_name", c.Action), slog.Int64("duration_ms", took.Milliseconds()), slog.Bool("success", f == nil))
 }
 
-// effect returns the ledger's entry of a started call.
-func (t *turn) effect(c *call, st EffectStatus, response Value) Effect {
-	return effectOf(t.row.ID, *c.started, st, response)
-}
-
+// effectOf returns the ledger's entry of a started call.
 func effectOf(sessionID string, s CallStarted, st EffectStatus, response Value) Effect {
 	return Effect{ID: s.ID, SessionID: sessionID, Action: s.Action, Class: s.Effect, IdempotencyKey: s.Key,
 		RequestDigest: s.Digest, Status: st, Attempts: s.Attempt, Response: response}

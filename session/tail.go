@@ -30,6 +30,7 @@ type plan struct {
 type call struct {
 	PlannedCall
 	started  *CallStarted
+	doubt    bool         // it was started again without anybody knowing what became of the time before
 	waiting  *CallWaiting // the newest wait, while nothing came after it
 	answer   *executor.Answer
 	finished *CallFinished
@@ -65,6 +66,7 @@ func (t *tail) add(e Event) error {
 			return err
 		}
 		if c := t.calls[d.ID]; c != nil {
+			c.doubt = c.doubt || c.started != nil && c.waiting == nil
 			c.started, c.waiting = &d, nil
 		}
 	case EventCallWaiting:

@@ -280,26 +280,37 @@ func (t *turn) end(ctx context.Context, p *pending, st Status, reason, detail st
 	return t.commit(ctx, p)
 }
 
-// cancel ends a session that somebody wants ended. An effect that is under way
-// is unknown from now on: nobody will read its answer.
+// cancel ends a session that somebody wants ended.
 func (t *turn) cancel(ctx context.Context) error {
 	p := &pending{}
+	t.drop(p, nil, fault.Canceled, "the session was cancelled")
+	return t.end(ctx, p, Cancelled, "cancelled", "Cancelled", Ended{
+		Error: &Failure{Code: string(fault.Canceled), Message: "the session was cancelled"},
+	})
+}
+
+// drop gives an outcome to every open call of a session that ends, except those
+// that this round has finished. One that was started counts as a step; whether
+// it took effect is unknown from now on, unless it only waited.
+func (t *turn) drop(p *pending, finished map[string]bool, code fault.Code, why string) {
 	for _, c := range t.tail.open() {
-		f := CallFinished{ID: c.ID, Action: c.Action, Skipped: true, OutputKey: c.OutputKey,
-			Error: &Failure{Code: string(fault.Canceled), Message: "the session was cancelled before this call was made"}}
-		if c.started != nil && c.waiting == nil {
-			f.Skipped, f.Step = false, c.started.Step
-			f.Error.Message = "the session was cancelled while this call was under way"
-			if c.started.Effect != string(manifest.Read) {
-				f.Error = &Failure{Code: string(fault.EffectUnknown), Message: "the session was cancelled while this call was under way; whether it took effect is not known"}
-				p.effects = append(p.effects, t.effect(c, Unknown, Value{}))
+		if finished[c.ID] {
+			continue
+		}
+		f := CallFinished{ID: c.ID, Action: c.Action, Skipped: c.started == nil, OutputKey: c.OutputKey,
+			Error: &Failure{Code: string(code), Message: why + " before this call was made"}}
+		if c.started != nil {
+			f.Step = c.started.Step
+			t.row.Steps = max(t.row.Steps, f.Step)
+			f.Error.Message = why + " while this call was under way"
+			waited := c.waiting != nil && c.waiting.Wait.Kind != waitEffect && !c.doubt
+			if !waited && c.started.Effect != string(manifest.Read) {
+				f.Error = &Failure{Code: string(fault.EffectUnknown), Message: why + " while this call was under way; whether it took effect is not known"}
+				p.effects = append(p.effects, effectOf(t.row.ID, *c.started, Unknown, Value{}))
 			}
 		}
 		p.event(EventCallFinished, f)
 	}
-	return t.end(ctx, p, Cancelled, "cancelled", "Cancelled", Ended{
-		Error: &Failure{Code: string(fault.Canceled), Message: "the session was cancelled"},
-	})
 }
 
 // pending is what the next commit will store.
@@ -342,11 +353,36 @@ func (t *turn) commit(ctx context.Context, p *pending) error {
 	return nil
 }
 
+// reload forgets what this turn had not stored, or does not know to be stored,
+// and reads the session again.
+func (t *turn) reload(ctx context.Context) error {
+	row, err := t.m.cfg.Store.Get(ctx, t.row.Tenant, t.row.ID)
+	if err != nil {
+		return fmt.Errorf("read session %s again: %w", t.row.ID, err)
+	}
+	l := t.lease
+	l.Session = row
+	fresh, err := t.m.load(ctx, l)
+	if err != nil {
+		return err
+	}
+	t.row, t.obs, t.tail, t.released = fresh.row, fresh.obs, fresh.tail, row.Status != Running
+	return nil
+}
+
 // giveBack releases the lease without recording anything, so that the session
-// is tried again after a while.
+// is tried again after a while. It is called after failures too, when it is not
+// known what the last commit did.
 func (t *turn) giveBack(ctx context.Context, after time.Duration) error {
 	if t.released {
 		return nil
+	}
+	ctx, stop := context.WithTimeout(context.WithoutCancel(ctx), commitGrace)
+	defer stop()
+	if after > 0 {
+		if err := t.reload(ctx); err != nil || t.released {
+			return err
+		}
 	}
 	t.row.Status, t.row.Reason, t.row.Detail, t.row.WakeAt = Queued, "", "", time.Time{}
 	if after > 0 {

@@ -109,13 +109,14 @@ func (m *Manager) hold(ctx context.Context, l Lease, f func(context.Context, *tu
 	switch {
 	case t.released || errors.Is(err, ErrLeaseLost):
 	case context.Cause(ctx) == errCancelled:
-		t.row.Cancel = true
-		if cerr := t.cancel(ctx); cerr != nil {
-			return t, cerr
+		ctx, stop := context.WithTimeout(context.WithoutCancel(ctx), commitGrace)
+		defer stop()
+		if rerr := t.reload(ctx); rerr != nil || t.released {
+			return t, rerr
 		}
-		return t, nil
+		return t, t.cancel(ctx)
 	case err != nil && context.Cause(ctx) == errStopping:
-		return t, t.giveBack(ctx, 0)
+		return t, t.giveBack(ctx, time.Microsecond)
 	case err != nil:
 		if rerr := t.giveBack(ctx, faultBackoff); rerr != nil {
 			return t, errors.Join(err, rerr)
