@@ -13,7 +13,7 @@ COPY --from=build --chown=65532:65532 /out/data /data
 COPY --from=build --chown=65532:65532 /out/tmp /tmp
 COPY --from=build /out/oap /oap
 USER 65532:65532
-ENV HOST=0.0.0.0 PORT=8000 OAP_DB=/data/oap.db OAP_FILES=/data/files
+ENV HOST=0.0.0.0 PORT=8000 OAP_DB=/data/oap.db OAP_FILES=/data/files XDG_CACHE_HOME=/data/cache
 EXPOSE 8000
 VOLUME /data
 HEALTHCHECK --interval=10s --timeout=3s --start-period=5s CMD ["/oap", "healthcheck"]
