@@ -210,6 +210,10 @@ func (f *fields) done() {
 		if slices.Contains(f.asked, m.name) {
 			continue
 		}
+		if f.p.full() {
+			f.p.drop("unknown")
+			continue
+		}
 		remedy, ok := foreignFields[m.name]
 		if near := nearest(m.name, f.asked); !ok && near != "" {
 			remedy = fmt.Sprintf("did you mean %q?", near)

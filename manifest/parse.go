@@ -16,8 +16,10 @@ import (
 const (
 	// actionsMax bounds the actions of a manifest; one with more is refused.
 	actionsMax = 500
-	// expressionsMax bounds the pre- and the postconditions of an action.
-	expressionsMax = 64
+	// expressionsMax bounds the pre- and the postconditions of an action, and
+	// expressionsTotalMax those of a manifest: compiling one takes a tenth of a
+	// millisecond.
+	expressionsMax, expressionsTotalMax = 64, 4000
 	// titleMax and descriptionMax bound texts in bytes: they are sent to the
 	// model with every plan.
 	titleMax, descriptionMax = 256, 8192
@@ -65,7 +67,10 @@ func Parse(data []byte) (*Manifest, error) {
 }
 
 // A decoder turns the tree of a document into a Manifest.
-type decoder struct{ p *problems }
+type decoder struct {
+	p           *problems
+	expressions int // compiled so far
+}
 
 func (d *decoder) manifest(root *node) *Manifest {
 	m := &Manifest{byName: map[string]*Action{}}
@@ -260,6 +265,13 @@ func expressions[T any](d *decoder, n *node, compile func(string) (T, error)) []
 	}
 	if len(n.items) > expressionsMax {
 		d.p.report(n, "too_long", "", "there are %d expressions, the most is %d", len(n.items), expressionsMax)
+		return nil
+	}
+	before := d.expressions
+	if d.expressions += len(n.items); d.expressions > expressionsTotalMax {
+		if before <= expressionsTotalMax {
+			d.p.report(n, "too_long", "split the actions over several manifests", "the manifest has more than %d expressions", expressionsTotalMax)
+		}
 		return nil
 	}
 	var list []T

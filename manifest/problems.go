@@ -22,6 +22,10 @@ type problems struct {
 
 // report adds a problem with a value of the document; nil is the document.
 func (p *problems) report(n *node, code, remedy, format string, args ...any) {
+	if p.full() {
+		p.drop(code)
+		return
+	}
 	if n == nil {
 		p.reportAt("", 0, 0, code, remedy, format, args...)
 		return
@@ -30,17 +34,24 @@ func (p *problems) report(n *node, code, remedy, format string, args ...any) {
 }
 
 func (p *problems) reportAt(pointer string, line, column int, code, remedy, format string, args ...any) {
-	if code != "syntax" {
-		p.other = true
-	}
-	if len(p.details) == problemsMax {
-		p.more++
+	if p.full() {
+		p.drop(code)
 		return
 	}
+	p.other = p.other || code != "syntax"
 	p.details = append(p.details, fault.Detail{
 		Pointer: pointer, Line: line, Column: column, Code: code,
 		Message: fmt.Sprintf(format, args...), Remedy: remedy,
 	})
+}
+
+// full reports whether further problems are only counted, so that nobody need
+// spend time on wording them.
+func (p *problems) full() bool { return len(p.details) == problemsMax }
+
+func (p *problems) drop(code string) {
+	p.other = p.other || code != "syntax"
+	p.more++
 }
 
 func (p *problems) merge(q *problems) {

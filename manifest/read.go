@@ -85,13 +85,13 @@ type jsonReader struct {
 	dec     *json.Decoder
 	p       *problems
 	nodes   int
-	scanned int // offset up to which line and lineStart are known
+	scanned int // offset whose line and column are known
 	line    int
-	start   int // offset of the first byte of the line
+	column  int
 }
 
 func readJSON(data []byte, p *problems) *node {
-	r := &jsonReader{data: data, dec: json.NewDecoder(bytes.NewReader(data)), p: p, line: 1}
+	r := &jsonReader{data: data, dec: json.NewDecoder(bytes.NewReader(data)), p: p, line: 1, column: 1}
 	r.dec.UseNumber()
 	n, err := r.value(nil, "", 0)
 	if err == nil {
@@ -208,12 +208,14 @@ func (r *jsonReader) next() (line, column int) {
 		offset++
 	}
 	for ; r.scanned < offset; r.scanned++ {
-		if r.data[r.scanned] == '\n' {
-			r.line++
-			r.start = r.scanned + 1
+		switch c := r.data[r.scanned]; {
+		case c == '\n':
+			r.line, r.column = r.line+1, 1
+		case utf8.RuneStart(c):
+			r.column++
 		}
 	}
-	return r.line, 1 + utf8.RuneCount(r.data[r.start:offset])
+	return r.line, r.column
 }
 
 // A yamlReader converts YAML nodes, following aliases.

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -20,6 +21,8 @@ type Schema struct {
 	raw      json.RawMessage // canonical
 	compiled *jsonschema.Schema
 	root     *node
+	// evaluations is the most subschemas that are applied to one value.
+	evaluations int
 }
 
 // schemaURL is what a schema is called while it is compiled. Nothing is ever
@@ -88,10 +91,11 @@ func compileNode(n *node, p *problems) *Schema {
 		reportSchema(n, err, p)
 		return nil
 	}
-	if !bounded(compiled, n, p) || !defaultsValid(compiled, n, p) {
+	evaluations, ok := bounded(compiled, n, p)
+	if !ok || !defaultsValid(compiled, n, p) {
 		return nil
 	}
-	return &Schema{raw: raw, compiled: compiled, root: n}
+	return &Schema{raw: raw, compiled: compiled, root: n, evaluations: evaluations}
 }
 
 // JSON returns the schema in canonical JSON.
@@ -101,11 +105,17 @@ func (s *Schema) JSON() json.RawMessage { return slices.Clone(s.raw) }
 // Validation and one detail for each violation, whose pointer is prefix
 // followed by the place in the document. Numbers of more than 64 characters or
 // with an exponent beyond ±400, and documents nested more than 64 deep, are
-// refused whatever the schema says.
+// refused whatever the schema says. So are documents so large that checking them
+// could take minutes.
 func (s *Schema) Validate(doc json.RawMessage, prefix string) error {
 	v, err := decodeDocument(doc, prefix)
 	if err != nil {
 		return err
+	}
+	if n := values(v); n > validationMax/max(s.evaluations, 1) {
+		return fault.New(fault.Validation, "the value cannot be checked").With(fault.Detail{
+			Pointer: prefix, Code: "too_large", Message: fmt.Sprintf("the value has %d parts, too many for a schema with this many choices", n), Remedy: "send less at once",
+		})
 	}
 	err = s.compiled.Validate(v)
 	if err == nil {
@@ -115,6 +125,7 @@ func (s *Schema) Validate(doc json.RawMessage, prefix string) error {
 	if !errors.As(err, &invalid) {
 		return fmt.Errorf("validate against a JSON Schema: %w", err)
 	}
+	inOrder(invalid)
 	x := explainer{root: s.root, doc: v, prefix: prefix}
 	x.leaves(invalid)
 	return x.err()
@@ -159,14 +170,30 @@ func costly(v any, pointer string, depth int) *fault.Detail {
 			}
 		}
 	case map[string]any:
-		for name, item := range v {
-			if d := costly(item, "", depth+1); d != nil {
+		for _, name := range slices.Sorted(maps.Keys(v)) { // the same document, the same message
+			if d := costly(v[name], "", depth+1); d != nil {
 				d.Pointer = pointer + "/" + escapePointer(name) + d.Pointer
 				return d
 			}
 		}
 	}
 	return nil
+}
+
+// values counts the values in a document.
+func values(v any) int {
+	n := 1
+	switch v := v.(type) {
+	case []any:
+		for _, item := range v {
+			n += values(item)
+		}
+	case map[string]any:
+		for _, item := range v {
+			n += values(item)
+		}
+	}
+	return n
 }
 
 // acceptsObject reports whether the schema at n says nothing against objects.

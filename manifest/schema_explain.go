@@ -1,6 +1,7 @@
 package manifest
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"math/big"
@@ -63,6 +64,33 @@ func (x *explainer) pointer(at []string) string {
 	return b.String()
 }
 
+// inOrder sorts the violations by place, as the library finds them in the order
+// of Go maps: the same document must give the same message, and so the same
+// prompt. Alternatives stay in the order of the schema.
+func inOrder(e *jsonschema.ValidationError) {
+	for _, cause := range e.Causes {
+		inOrder(cause)
+	}
+	switch e.ErrorKind.(type) {
+	case *violated.AnyOf, *violated.OneOf:
+		return
+	}
+	slices.SortFunc(e.Causes, func(a, b *jsonschema.ValidationError) int {
+		return cmp.Or(slices.CompareFunc(a.InstanceLocation, b.InstanceLocation, compareTokens), cmp.Compare(a.SchemaURL, b.SchemaURL),
+			slices.Compare(a.ErrorKind.KeywordPath(), b.ErrorKind.KeywordPath()))
+	})
+}
+
+// compareTokens orders names by their bytes and indexes by their value.
+func compareTokens(a, b string) int {
+	i, notA := strconv.Atoi(a)
+	j, notB := strconv.Atoi(b)
+	if notA == nil && notB == nil {
+		return cmp.Compare(i, j)
+	}
+	return cmp.Compare(a, b)
+}
+
 // leaves explains the violations at the bottom of the tree.
 func (x *explainer) leaves(e *jsonschema.ValidationError) {
 	at := e.InstanceLocation
@@ -79,7 +107,11 @@ func (x *explainer) leaves(e *jsonschema.ValidationError) {
 		}
 	case *violated.AdditionalProperties:
 		known := propertyNames(x.schemaAt(e))
-		for _, name := range k.Properties {
+		for _, name := range slices.Sorted(slices.Values(k.Properties)) {
+			if len(x.details) == violationsMax {
+				x.more++
+				continue
+			}
 			remedy := "remove it"
 			if near := nearest(name, known); near != "" {
 				remedy = fmt.Sprintf("did you mean %q?", near)
@@ -208,6 +240,10 @@ func (x *explainer) leaf(e *jsonschema.ValidationError) {
 	case *violated.Const:
 		x.add(at, "const", "", "got %s, want %s", value, show(k.Want))
 	case *violated.Format:
+		if k.Want == "regex" {
+			x.add(at, "format", regexRemedy, "%s is not a usable pattern: %v", value, k.Err)
+			return
+		}
 		x.add(at, "format", formatExamples[k.Want], "%s is not a valid %s", value, k.Want)
 	case *violated.Pattern:
 		x.add(at, "pattern", "", "%s does not match the pattern %s", value, clip(k.Want))
@@ -272,7 +308,6 @@ var formatExamples = map[string]string{
 	"uri":       `write "https://example.com/path"`,
 	"uuid":      `write "123e4567-e89b-12d3-a456-426614174000"`,
 	"ipv4":      `write "192.0.2.1"`,
-	"regex":     regexRemedy,
 }
 
 // wanted says what a missing property should hold.
@@ -382,8 +417,13 @@ func rational(r *big.Rat) string {
 
 // oneOf joins choices for a message.
 func oneOf(choices []string) string {
-	slices.Sort(choices)
-	choices = slices.Compact(choices)
+	var unique []string
+	for _, c := range choices {
+		if !slices.Contains(unique, c) {
+			unique = append(unique, c)
+		}
+	}
+	choices = unique
 	const most = 30
 	switch {
 	case len(choices) == 1:

@@ -22,9 +22,12 @@ const (
 	// evaluationsMax bounds how many subschemas are applied to any one value of
 	// a document. It multiplies along nested anyOf, oneOf and $ref: 22 nested
 	// two-way choices apply four million.
-	evaluationsMax = 10_000
+	evaluationsMax = 1000
 	// analysisMax bounds the work of finding that out.
-	analysisMax = 2_000_000
+	analysisMax = 500_000
+	// validationMax bounds the subschemas applied to a whole document, as far
+	// as they can be foreseen; a larger document is refused.
+	validationMax = 20_000_000
 )
 
 // withinLimits checks what can be counted before compiling.
@@ -75,7 +78,8 @@ func compileRegexp(s string) (jsonschema.Regexp, error) {
 
 // bounded reports whether the number of subschemas applied to any one value is
 // bounded, however deep the document.
-func bounded(root *jsonschema.Schema, n *node, p *problems) bool {
+// It returns that bound.
+func bounded(root *jsonschema.Schema, n *node, p *problems) (evaluations int, ok bool) {
 	a := analysis{counts: map[*jsonschema.Schema]int{}}
 	level := a.closure(map[*jsonschema.Schema]int{root: 1})
 	for depth := 0; depth < depthMax && len(level) > 0 && a.refused == ""; depth++ {
@@ -94,10 +98,10 @@ func bounded(root *jsonschema.Schema, n *node, p *problems) bool {
 		level = next
 	}
 	if a.refused != "" {
-		p.report(n, "too_complex", "nest fewer anyOf, oneOf, allOf and $ref, and let every recursion go through properties or items", "%s", a.refused)
-		return false
+		p.report(n, "too_complex", a.remedy, "%s", a.refused)
+		return 0, false
 	}
-	return true
+	return a.most, true
 }
 
 const tooComplex = "the schema has too many nested choices to analyze"
@@ -106,8 +110,18 @@ const tooComplex = "the schema has too many nested choices to analyze"
 type analysis struct {
 	counts  map[*jsonschema.Schema]int // the most seen at any depth
 	work    int
+	most    int // the most applied to one value
 	refused string
+	remedy  string
 }
+
+func (a *analysis) refuse(remedy, format string, args ...any) {
+	if a.refused == "" {
+		a.refused, a.remedy = fmt.Sprintf(format, args...), remedy
+	}
+}
+
+const simplify = "nest fewer anyOf, oneOf, allOf and $ref"
 
 // grow adds the counts of one depth and reports whether any is new: when none
 // is, deeper values add nothing either.
@@ -125,7 +139,7 @@ func (a *analysis) grow(level map[*jsonschema.Schema]int) bool {
 func (a *analysis) closure(start map[*jsonschema.Schema]int) map[*jsonschema.Schema]int {
 	order, ok := a.inPlaceOrder(start)
 	if !ok {
-		a.refused = "a $ref leads back to itself without going into the value"
+		a.refuse("let every recursion go through properties or items", "a $ref leads back to itself without going into the value")
 		return nil
 	}
 	counts := map[*jsonschema.Schema]int{}
@@ -133,13 +147,14 @@ func (a *analysis) closure(start map[*jsonschema.Schema]int) map[*jsonschema.Sch
 	for _, sch := range order {
 		counts[sch] += start[sch]
 		if total += counts[sch]; total > evaluationsMax {
-			a.refused = fmt.Sprintf("nested choices apply more than %d subschemas to one value", evaluationsMax)
+			a.refuse(simplify, "nested choices apply more than %d subschemas to one value", evaluationsMax)
 			return nil
 		}
 		for _, next := range inPlace(sch) {
 			counts[next] += counts[sch]
 		}
 	}
+	a.most = max(a.most, total)
 	return counts
 }
 
@@ -161,11 +176,11 @@ func (a *analysis) inPlaceOrder(start map[*jsonschema.Schema]int) ([]*jsonschema
 			return true
 		}
 		if a.work++; a.work > analysisMax {
-			a.refused = tooComplex
+			a.refuse(simplify, tooComplex)
 			return true
 		}
 		if sch.DynamicRef != nil || sch.RecursiveRef != nil {
-			a.refused = "what a $dynamicRef or $recursiveRef leads to is not known before it is used; write $ref"
+			a.refuse("write $ref", "what a $dynamicRef or $recursiveRef leads to is not known before it is used")
 			return true
 		}
 		state[sch] = entered
@@ -239,7 +254,7 @@ func (a *analysis) children(level map[*jsonschema.Schema]int) []map[*jsonschema.
 		}
 		named := len(prefixItems(sch))
 		if a.work += len(groups); a.work > analysisMax {
-			a.refused = tooComplex
+			a.refuse(simplify, tooComplex)
 			return nil
 		}
 		for group := range groups {

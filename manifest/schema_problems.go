@@ -55,6 +55,7 @@ func reportMetaschema(n *node, err *jsonschema.SchemaValidationError, p *problem
 		p.report(n, "schema", "", "%s", clip(err.Err.Error()))
 		return
 	}
+	inOrder(tree)
 	x := explainer{doc: n.value()}
 	x.leaves(tree)
 	for _, d := range x.details {
