@@ -88,7 +88,6 @@ func openFile(ctx context.Context, c Config, path, sync string) (_ *sqliteDB, er
 		}
 		return nil, fault.Wrap(err, fault.Unavailable, "cannot lock the database %s: %v", path, err)
 	}
-	// SQLite gives the files it makes beside this one the same mode.
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
 		return nil, fault.Wrap(err, fault.Unavailable, "cannot open the database %s for writing: %v", path, err)
@@ -109,6 +108,10 @@ func openFile(ctx context.Context, c Config, path, sync string) (_ *sqliteDB, er
 		return nil, fmt.Errorf("open database %s: %w", path, d.fail(ctx, err))
 	}
 	if err := migrate(ctx, c.Logger, "sqlite", d.writerPool); err != nil {
+		return nil, fmt.Errorf("database %s: %w", path, err)
+	}
+	// The index of the log has no content, but nobody else should write to it.
+	if err := os.Chmod(path+"-shm", 0o600); err != nil {
 		return nil, fmt.Errorf("database %s: %w", path, err)
 	}
 	if d.readerPool, err = openPool(path, sync, true); err != nil {
@@ -139,7 +142,8 @@ func openPool(path, sync string, readOnly bool) (*sql.DB, error) {
 	if !strings.HasPrefix(slashed, "/") {
 		slashed = "/" + slashed
 	}
-	dsn := url.URL{Scheme: "file", Path: slashed, RawQuery: "_txlock=" + lock}
+	modeof := strings.ReplaceAll(url.QueryEscape(path), "+", "%20")                                  // SQLite takes + for itself
+	dsn := url.URL{Scheme: "file", Path: slashed, RawQuery: "_txlock=" + lock + "&modeof=" + modeof} // the log gets the mode of the database
 	pool, err := driver.Open(dsn.String(), func(c *sqlite3.Conn) error {
 		if err := c.BusyTimeout(sqliteBusy); err != nil {
 			return err
