@@ -77,7 +77,7 @@ func Compare(old, new *Manifest) Comparison {
 // 1.0.0 allows one more, and after a pre-release everything is allowed.
 func declaredStep(old, new *Manifest) int {
 	a, b := old.semver, new.semver
-	step := stepNone
+	var step int
 	switch {
 	case !b.GreaterThan(a):
 		return stepNone

@@ -148,7 +148,7 @@ func (w *World) serve(s *Service, route string, op operation) http.Handler {
 		}
 		if f.Mode == ModeDrop {
 			// What the effect did stays done: the caller cannot know.
-			panic(http.ErrAbortHandler) //nolint:forbidigo // net/http's way to break a connection
+			panic(http.ErrAbortHandler) // net/http's way to break a connection
 		}
 		if a.replayed {
 			rw.Header().Set("Idempotency-Replayed", "true")
