@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"math"
 	"net/http"
 	"strconv"
@@ -206,8 +207,16 @@ func fromHuma(ctx context.Context, status int, msg string, errs []error) *Proble
 	if len(errs) == 0 {
 		f.Message = msg
 	}
-	for _, err := range errs {
+	for i, err := range errs {
+		if i == detailsMax {
+			f = f.With(fault.Detail{Message: fmt.Sprintf("and %d more problems", len(errs)-i), Remedy: "mend these first"})
+			break
+		}
 		f = f.With(req.detail(err))
 	}
 	return problem(ctx, f)
 }
+
+// detailsMax is how many problems of one body are told. Telling each means
+// finding its place in the body, so a body full of them would be expensive.
+const detailsMax = 50

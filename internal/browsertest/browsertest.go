@@ -29,9 +29,13 @@ func New(t testing.TB) context.Context {
 		}
 		t.Skip("no Chromium found: install the package chromium to run this test")
 	}
+	profile, err := os.MkdirTemp("", "oap-chromium-")
+	if err != nil {
+		t.Fatal(err)
+	}
 	opts := append(chromedp.DefaultExecAllocatorOptions[:],
 		chromedp.ExecPath(path),
-		chromedp.UserDataDir(t.TempDir()),
+		chromedp.UserDataDir(profile),
 		chromedp.NoSandbox, // the pages are ours, and root cannot use Chromium's sandbox
 		chromedp.Flag("disable-quic", true),
 		chromedp.Flag("disable-component-update", true),
@@ -44,6 +48,7 @@ func New(t testing.TB) context.Context {
 		stopTab()
 		stopAlloc()
 		stop()
+		_ = os.RemoveAll(profile) // Chromium's last processes may still write there
 	})
 	if err := chromedp.Run(tab); err != nil {
 		t.Fatalf("start %s: %v", path, err)
