@@ -24,15 +24,15 @@ func (s *Server) route() error {
 	add(s, op("get-session", "GET", one, "Look at a session", docGet).
 		answer(200, exampleState).also(304, "The session has not moved", "ETag").may(fault.NotFound), s.getSession)
 	add(s, op("step-session", "POST", one+"/step", "Make one turn", docStep).
-		answer(200, exampleStep).may(fault.NotFound, fault.SessionBusy, fault.ModelFailed), s.step)
+		answer(200, exampleStep).may(fault.NotFound, fault.SessionBusy, fault.ModelFailed, fault.TooLarge), s.step)
 	add(s, op("run-session", "POST", one+"/run", "Let workers advance the session", docRun).
-		answer(202, exampleState).may(fault.NotFound, fault.RateLimited), s.run)
+		answer(202, exampleState).may(fault.NotFound, fault.RateLimited, fault.TooLarge), s.run)
 	add(s, op("answer-session", "POST", one+"/input", "Answer a question", docInput).
 		body(json.RawMessage(`{"answer":"Alice, next Tuesday"}`)).may(fault.NotFound, fault.NotWaiting, fault.TooLarge, fault.UnsupportedMedia), s.input)
 	add(s, op("cancel-session", "POST", one+"/cancel", "Cancel a session", docCancel).
 		body(json.RawMessage(`{"reason":"no longer needed"}`)).may(fault.NotFound, fault.TooLarge, fault.UnsupportedMedia), s.cancel)
 	add(s, op("close-session", "POST", one+"/close", "Close a session and get its transcript", docClose).
-		may(fault.NotFound, fault.SessionBusy), s.closeSession)
+		may(fault.NotFound, fault.SessionBusy, fault.TooLarge), s.closeSession)
 	add(s, op("get-transcript", "GET", one+"/transcript", "Download the transcript", docTranscript).
 		content(200, "application/json", s.schemaTranscript()).content(200, "application/jsonl", schemaText("one event a line")).may(fault.NotFound), s.transcript)
 	add(s, op("verify-session", "GET", one+"/verify", "Verify the log", docVerify).may(fault.NotFound), s.verify)
