@@ -152,9 +152,17 @@ func get(t *testing.T, st session.Store, id string) session.Session {
 	t.Helper()
 	s, err := st.Get(t.Context(), tenant, id)
 	if err != nil {
-		t.Fatalf("Get(%s) = %v", id, err)
+		t.Fatalf("Get(%s) = %v", id, why(err))
 	}
 	return s
+}
+
+// why adds the internal cause of a fault, which its message leaves out.
+func why(err error) string {
+	if f := fault.From(err); f != nil && f.Err != nil {
+		return fmt.Sprintf("%v (%v)", err, f.Err)
+	}
+	return fmt.Sprint(err)
 }
 
 // events returns the whole log.
