@@ -103,21 +103,26 @@ func (s *schemaComparer) compare(old, new *node, at string) {
 // them.
 func deref(root, n *node) *node {
 	for range refsMax {
-		ref := n.get("$ref")
-		if ref == nil || ref.kind != text || constrains(n) {
-			return n
-		}
-		fragment, local := strings.CutPrefix(ref.text, "#")
-		if !local {
-			return n
-		}
-		target := root.find(fragment)
-		if target == nil {
+		target := target(root, n)
+		if target == nil || constrains(n) {
 			return n
 		}
 		n = target
 	}
 	return n
+}
+
+// target returns what the reference in n leads to within the schema, or nil.
+func target(root, n *node) *node {
+	ref := n.get("$ref")
+	if ref == nil || ref.kind != text {
+		return nil
+	}
+	fragment, local := strings.CutPrefix(ref.text, "#")
+	if !local {
+		return nil
+	}
+	return root.find(fragment)
 }
 
 // annotations are the keywords that accept or refuse nothing.
@@ -436,7 +441,9 @@ func (s *schemaComparer) combinations(old, new *node, at string) {
 	} {
 		s.opaque(old, new, at, keyword)
 	}
-	if old.get("$ref") != nil || new.get("$ref") != nil {
+	if before, after := target(s.old, old), target(s.new, new); before != nil && after != nil {
+		s.compare(before, after, at+"/$ref")
+	} else {
 		s.opaque(old, new, at, "$ref")
 	}
 }

@@ -1,8 +1,11 @@
 package manifest
 
 import (
+	"bytes"
+	"encoding/base64"
 	"regexp"
 	"strings"
+	"unicode/utf8"
 )
 
 // secretReference is what may stand between ${ and }: the name of an
@@ -67,7 +70,6 @@ var credentialPatterns = []struct {
 	{"a Slack token", regexp.MustCompile(`\bxox[abeoprs]-[A-Za-z0-9-]{10,}`)},
 	{"an API key", regexp.MustCompile(`\b(?:sk|pk|rk)[-_](?:[a-z]+[-_])*[A-Za-z0-9]{16,}|\bop_[A-Za-z0-9]{24,}`)},
 	{"a bearer token", regexp.MustCompile(`(?i)\bbearer\s+[A-Za-z0-9._~+/-]{16,}`)},
-	{"basic credentials", regexp.MustCompile(`(?i)\bbasic\s+[A-Za-z0-9+/]{12,}={0,2}(?:[^A-Za-z0-9+/]|$)`)},
 	{"a URL with a password", regexp.MustCompile(`\b[a-z][a-z0-9+.-]*://[^\s/:@"'{}]+:[^\s/@"'{}]{3,}@`)},
 	{"a password or key", regexp.MustCompile(`(?i)(?:password|passwd|secret|api_?key|access_?token|auth_?token|private_?key)["']?\s*(?:=|:)\s*["'][^"'\s${}<>]{8,}["']`)},
 }
@@ -82,5 +84,17 @@ func credentialIn(s string) string {
 			return c.what
 		}
 	}
+	for _, m := range basic.FindAllStringSubmatch(s, basicMax) {
+		pair, err := base64.RawStdEncoding.DecodeString(m[1])
+		if err == nil && bytes.IndexByte(pair, ':') > 0 && utf8.Valid(pair) {
+			return "basic credentials"
+		}
+	}
 	return ""
 }
+
+// basic matches what may be HTTP Basic credentials: they are when they decode
+// to name:password, which words never do. basicMax bounds how many are tried.
+var basic = regexp.MustCompile(`(?i)\bbasic\s+([A-Za-z0-9+/]{6,1000})`)
+
+const basicMax = 100
