@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"slices"
 	"strings"
@@ -141,7 +142,7 @@ func decodeDocument(doc json.RawMessage, prefix string) (any, error) {
 			Pointer: prefix, Code: "syntax", Message: strings.TrimPrefix(err.Error(), "json: "), Remedy: "send one JSON value",
 		})
 	}
-	if dec.More() {
+	if _, err := dec.Token(); err != io.EOF { // More would overlook a bracket
 		return nil, fault.New(fault.Validation, "the value is not JSON").With(fault.Detail{
 			Pointer: prefix, Code: "syntax", Message: "there is more after the end of the value", Remedy: "send one JSON value",
 		})

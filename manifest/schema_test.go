@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/oap-runtime/oap/internal/fault"
@@ -46,6 +47,7 @@ func TestValidate(t *testing.T) {
 		{slots, `[]`, `/args: got array, want object`},
 		{slots, `{"participants":[],"duration_minutes":15.0}`, ""},
 		{slots, `{"participants":[],"duration_minutes":15`, `/args: unexpected EOF (send one JSON value)`},
+		{slots, `{}}`, `/args: there is more after the end of the value (send one JSON value)`},
 		{slots, `{} {}`, `/args: there is more after the end of the value (send one JSON value)`},
 		{plan, `{"action":"book","args":{}}`, `/args/args: "id" is missing (add "id", a string)`},
 		{plan, `{"action":"cook","args":{}}`, `/args/action: got "cook", want one of "search", "book"`},
@@ -243,4 +245,63 @@ func TestDocumentSchema(t *testing.T) {
 			t.Errorf("Parse accepts %s", action)
 		}
 	}
+}
+
+// The reference for users names every field, and its examples are valid.
+func TestReference(t *testing.T) {
+	t.Parallel()
+	reference := string(readFile(t, "../docs/manifest.md"))
+	type object struct {
+		Properties map[string]object
+		Defs       map[string]object `json:"$defs"`
+	}
+	var schema object
+	if err := json.Unmarshal(manifest.DocumentSchema(), &schema); err != nil {
+		t.Fatal(err)
+	}
+	for _, o := range []object{schema, schema.Defs["action"]} {
+		for name, field := range o.Properties {
+			if name != "$schema" && !strings.Contains(reference, "| `"+name+"` |") {
+				t.Errorf("docs/manifest.md does not describe %s", name)
+			}
+			for nested := range field.Properties {
+				if !strings.Contains(reference, "| `"+name+"."+nested+"` |") {
+					t.Errorf("docs/manifest.md does not describe %s.%s", name, nested)
+				}
+			}
+		}
+	}
+	blocks := strings.Split(reference, "```yaml\n")[1:]
+	if len(blocks) < 4 {
+		t.Fatalf("docs/manifest.md has %d examples, want 4 or more", len(blocks))
+	}
+	for _, block := range blocks {
+		document, _, _ := strings.Cut(block, "```")
+		if strings.HasPrefix(document, "- ") {
+			document = "name: Example\nversion: 1.0.0\nactions:\n" + document
+		}
+		parse(t, document)
+	}
+}
+
+func TestConcurrentUse(t *testing.T) {
+	t.Parallel()
+	m := parse(t, string(readFile(t, "../examples/triage/manifest.yaml")))
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() {
+			for range 50 {
+				a, _ := m.Action("calendar.create_meeting")
+				if err := a.Input.Validate(json.RawMessage(`{"email_id":1,"participants":["x"]}`), ""); err == nil {
+					t.Error("Validate = nil, want an error")
+				}
+				if _, err := m.Actions[0].Input.Default(json.RawMessage(`{}`)); err != nil {
+					t.Error(err)
+				}
+				m.Lint()
+				manifest.Compare(m, m)
+			}
+		})
+	}
+	wg.Wait()
 }
