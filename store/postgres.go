@@ -127,7 +127,7 @@ func (d *postgresDB) once(ctx context.Context, ids []uid, plan func(int64, []*se
 func run(ctx context.Context, c *pgx.Conn, ids []uid, plan func(int64, []*sessionRow) ([]statement, error)) (refused, err error) {
 	defer func() {
 		if refused != nil || err != nil {
-			rollback(ctx, c)
+			abandon(ctx, c)
 		}
 	}()
 	now, rows, err := lockSessions(ctx, c, ids)
@@ -141,14 +141,14 @@ func run(ctx context.Context, c *pgx.Conn, ids []uid, plan func(int64, []*sessio
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), postgresWrite)
+	writing, cancel := context.WithTimeout(context.WithoutCancel(ctx), postgresWrite)
 	defer cancel()
 	var b pgx.Batch
 	for _, s := range stmts {
 		b.Queue(s.numbered, s.args...)
 	}
 	b.Queue("COMMIT")
-	return nil, c.SendBatch(ctx, &b).Close()
+	return nil, c.SendBatch(writing, &b).Close()
 }
 
 // lockSessions begins a transaction and locks the sessions, always in the same
@@ -189,16 +189,20 @@ func lockSessions(ctx context.Context, c *pgx.Conn, ids []uid) (now int64, rows 
 	return now, rows, err
 }
 
-// rollback ends the transaction that c is in. A connection on which that fails
-// is closed, which the pool notices.
-func rollback(ctx context.Context, c *pgx.Conn) {
-	if c.IsClosed() || c.PgConn().TxStatus() == 'I' {
-		return
-	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), postgresRollback)
+// abandon ends the transaction that c is in. A connection on which that fails
+// is closed, which the pool notices, and so is one whose context ended in the
+// middle: what interrupted it may still disturb whoever gets it next.
+func abandon(ctx context.Context, c *pgx.Conn) {
+	ending, cancel := context.WithTimeout(context.WithoutCancel(ctx), postgresRollback)
 	defer cancel()
-	if _, err := c.Exec(ctx, "ROLLBACK"); err != nil {
-		c.Close(ctx)
+	switch {
+	case c.IsClosed():
+	case ctx.Err() != nil:
+		c.Close(ending)
+	case c.PgConn().TxStatus() != 'I':
+		if _, err := c.Exec(ending, "ROLLBACK"); err != nil {
+			c.Close(ending)
+		}
 	}
 }
 
