@@ -386,6 +386,8 @@ func lookup(doc any, at []string) any {
 // show writes a value for a message.
 func show(v any) string {
 	switch v := v.(type) {
+	case nil:
+		return "null"
 	case string:
 		return strconv.Quote(clip(v))
 	case json.Number:
@@ -397,14 +399,7 @@ func show(v any) string {
 	case []any:
 		return "a list"
 	}
-	return clip(fmt.Sprint(orNull(v)))
-}
-
-func orNull(v any) any {
-	if v == nil {
-		return "null"
-	}
-	return v
+	return clip(fmt.Sprint(v))
 }
 
 func rational(r *big.Rat) string {
