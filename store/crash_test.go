@@ -18,7 +18,6 @@ import (
 
 	"github.com/oap-runtime/oap/internal/fault"
 	"github.com/oap-runtime/oap/session"
-	"github.com/oap-runtime/oap/store"
 )
 
 // These tests run parts of themselves in a process of their own, which is this
@@ -141,24 +140,10 @@ func TestSQLiteSurvivesKill(t *testing.T) {
 	}
 }
 
-// wholeLog checks the chain of a session and returns its length.
-func wholeLog(t *testing.T, db *store.DB, row session.Session) int {
-	t.Helper()
-	es, err := db.Events(t.Context(), row.ID, 0, 10_000)
-	if err != nil {
-		t.Fatal(err)
-	}
-	prev := ""
-	for i, e := range es {
-		if e.Seq != int64(i+1) || e.PrevHash != prev || e.Hash != e.ComputeHash() {
-			t.Fatalf("the log breaks at seq %d", e.Seq)
-		}
-		prev = e.Hash
-	}
-	if row.LastHash != prev || row.LastSeq != int64(len(es)) {
-		t.Fatalf("row ends at seq %d, the log at %d", row.LastSeq, len(es))
-	}
-	return len(es)
+// ST3: the disk refuses to take more, at every size of the file in turn.
+func TestSQLiteDiskFull(t *testing.T) {
+	t.Parallel()
+	runChild(t, diskFullEnv, t.TempDir())
 }
 
 // diskFullChild writes with a limit on the size of files that falls at a

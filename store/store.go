@@ -64,7 +64,7 @@ type backend interface {
 
 // A dialect holds the statements that are not the same everywhere.
 type dialect struct {
-	now      string // the time in microseconds, the same throughout a statement
+	now      string // the time in microseconds; it may pass within a statement
 	skipHeld string // makes a subquery lock its row and pass over locked ones
 }
 

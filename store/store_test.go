@@ -34,3 +34,23 @@ func TestPostgres(t *testing.T) {
 	pgtest.DSN(t)
 	storetest.Run(t, func(t *testing.T) session.Store { return open(t, pgtest.DSN(t)) })
 }
+
+// wholeLog checks the chain of a session and returns its length.
+func wholeLog(t *testing.T, db *store.DB, row session.Session) int {
+	t.Helper()
+	es, err := db.Events(t.Context(), row.ID, 0, 10_000)
+	if err != nil {
+		t.Fatal(err)
+	}
+	prev := ""
+	for i, e := range es {
+		if e.Seq != int64(i+1) || e.PrevHash != prev || e.Hash != e.ComputeHash() {
+			t.Fatalf("the log breaks at seq %d", e.Seq)
+		}
+		prev = e.Hash
+	}
+	if row.LastHash != prev || row.LastSeq != int64(len(es)) {
+		t.Fatalf("row ends at seq %d, the log at %d", row.LastSeq, len(es))
+	}
+	return len(es)
+}
