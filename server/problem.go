@@ -8,7 +8,9 @@ import (
 	"fmt"
 	"math"
 	"net/http"
+	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/gin-gonic/gin"
@@ -207,12 +209,13 @@ func fromHuma(ctx context.Context, status int, msg string, errs []error) *Proble
 	if len(errs) == 0 {
 		f.Message = msg
 	}
-	for i, err := range errs {
-		if i == detailsMax {
-			f = f.With(fault.Detail{Message: fmt.Sprintf("and %d more problems", len(errs)-i), Remedy: "mend these first"})
-			break
-		}
-		f = f.With(req.detail(err))
+	for _, err := range errs[:min(len(errs), detailsMax)] {
+		f.Details = append(f.Details, req.detail(err))
+	}
+	// huma meets the members of an object in no order.
+	slices.SortStableFunc(f.Details, func(a, b fault.Detail) int { return strings.Compare(a.Pointer, b.Pointer) })
+	if more := len(errs) - detailsMax; more > 0 {
+		f.Details = append(f.Details, fault.Detail{Message: fmt.Sprintf("and %d more problems", more), Remedy: "mend these first"})
 	}
 	return problem(ctx, f)
 }

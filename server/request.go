@@ -7,7 +7,6 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
-	"sort"
 	"strconv"
 	"strings"
 	"time"
@@ -31,7 +30,8 @@ type request struct {
 	sessionID string     // of the path, if it has one
 	tenant    string     // once authenticated
 	code      fault.Code // of the failure, if it failed
-	body      []byte     // as received, for routes that read JSON
+	body      []byte     // as received
+	doc       any        // body as decoded, once it was needed
 }
 
 type requestKey struct{}
@@ -84,12 +84,11 @@ func (r *request) pointer(location string) string {
 	if where != "body" {
 		return "/" + where + "/" + escapePointer(rest)
 	}
-	var doc any
-	if json.Unmarshal(r.body, &doc) != nil {
+	if r.doc == nil && json.Unmarshal(r.body, &r.doc) != nil {
 		return ""
 	}
 	var b strings.Builder
-	for rest != "" {
+	for doc := r.doc; rest != ""; {
 		var token string
 		token, rest, doc = nextToken(doc, rest)
 		b.WriteString("/" + escapePointer(token))
@@ -100,15 +99,9 @@ func (r *request) pointer(location string) string {
 func nextToken(doc any, path string) (token, rest string, next any) {
 	switch v := doc.(type) {
 	case map[string]any:
-		names := make([]string, 0, len(v))
-		for name := range v {
-			names = append(names, name)
-		}
-		sort.Slice(names, func(i, j int) bool { return len(names[i]) > len(names[j]) })
-		for _, name := range names {
-			after, ok := strings.CutPrefix(path, name)
-			if ok && (after == "" || after[0] == '.' || after[0] == '[') {
-				return name, strings.TrimPrefix(after, "."), v[name]
+		for end := len(path); end >= 0; end = strings.LastIndexAny(path[:end], ".[") { // the longest name first
+			if child, ok := v[path[:end]]; ok {
+				return path[:end], strings.TrimPrefix(path[end:], "."), child
 			}
 		}
 	case []any:
