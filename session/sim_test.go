@@ -80,7 +80,17 @@ func TestSimulation(t *testing.T) {
 		for lane := range lanes {
 			t.Run(fmt.Sprint(lane), func(t *testing.T) {
 				t.Parallel()
-				for seed := lane; seed < *simSeeds && !t.Failed(); seed += lanes {
+				seeds := []int{}
+				for seed := lane; seed < *simSeeds; seed += lanes {
+					seeds = append(seeds, seed)
+				}
+				if lane == 0 {
+					seeds = append(seeds, simPast...)
+				}
+				for _, seed := range seeds {
+					if t.Failed() {
+						return
+					}
 					s := simulate(t, uint64(seed), simPlant{})
 					for _, p := range s.problems {
 						t.Errorf("-seed %d: %s", seed, p)
@@ -106,6 +116,9 @@ func TestSimulation(t *testing.T) {
 		}
 	}
 }
+
+// simPast are seeds that found a fault which few others find.
+var simPast = []int{1217, 1268, 4244}
 
 // simRare is what must have happened somewhere in the histories of a run.
 var simRare = []string{
