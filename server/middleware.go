@@ -136,8 +136,8 @@ func recoverPanic(c *gin.Context) {
 		if v == nil {
 			return
 		}
-		if err, ok := v.(error); ok && errors.Is(err, http.ErrAbortHandler) {
-			panic(http.ErrAbortHandler)
+		if v == http.ErrAbortHandler {
+			panic(v)
 		}
 		req := requestFrom(c.Request.Context())
 		req.logger.ErrorContext(c.Request.Context(), "panic", "request_id", req.id, "route", req.route, "panic", v, "stack", string(debug.Stack()))
