@@ -1,10 +1,12 @@
 package server_test
 
 import (
+	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -293,5 +295,56 @@ func TestAccessLog(t *testing.T) {
 		if id, _ := l["request_id"].(string); len(id) < 16 || len(id) > 64 || strings.Contains(id, " ") {
 			t.Errorf("request_id = %q, want a new one for one that is not usable", id)
 		}
+	}
+}
+
+// A body that does not arrive is not waited for; a turn that takes longer than
+// a body may is not cut off by the same deadline (AU7).
+func TestSlowBodies(t *testing.T) {
+	t.Parallel()
+	b := setup(t, plays(does("slow")))
+	b.run(func(c *server.Config) { c.ReadTimeout, c.Heartbeat = 50*time.Millisecond, 20*time.Millisecond })
+	id := b.create(`{"goal":"x"}`)
+	for _, route := range []string{"POST /sessions", "POST /sessions/" + id + "/step", "GET /sessions", "POST /nothing"} {
+		conn, err := net.Dial("tcp", strings.TrimPrefix(b.url, "http://"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		fmt.Fprintf(conn, "%s HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{", route)
+		text, err := io.ReadAll(conn) // to the end: the server closes what it cannot read on from
+		if err != nil || !strings.HasPrefix(string(text), "HTTP/1.1 4") || !strings.Contains(string(text), "application/problem+json") {
+			t.Errorf("%s with a body that does not come: %v %.200s", route, err, text)
+		}
+		_ = conn.Close()
+	}
+	s := b.follow("/sessions/" + id + "/events")
+	stepped := make(chan answer, 1)
+	go func() { stepped <- b.do("POST", "/sessions/"+id+"/step", "{}") }()
+	s.until("progress")
+	for range 10 {
+		s.until(":") // several read timeouts pass
+	}
+	b.world.slow <- struct{}{}
+	if a := <-stepped; a.status != http.StatusOK {
+		t.Errorf("step = %d %s, want 200", a.status, a.body)
+	}
+}
+
+// Headers are bounded too. net/http answers before a handler is asked.
+func TestHugeHeaders(t *testing.T) {
+	t.Parallel()
+	b := setup(t, plays())
+	b.run()
+	conn, err := net.Dial("tcp", strings.TrimPrefix(b.url, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	go func() { // the server may stop reading half-way
+		_, _ = fmt.Fprintf(conn, "GET /sessions HTTP/1.1\r\nHost: localhost\r\n%s\r\n", strings.Repeat("X-Many: x\r\n", 200_000))
+	}()
+	line, err := bufio.NewReader(conn).ReadString('\n')
+	if err != nil || !strings.Contains(line, " 431 ") {
+		t.Errorf("200,000 headers: %q, %v, want 431", line, err)
 	}
 }
