@@ -91,6 +91,11 @@ func TestBadInputIsRefusedEverywhere(t *testing.T) {
 	} {
 		wantRefused(t, "GET "+path, b.do("GET", path, ""))
 	}
+	for _, path := range []string{"/sessions", "/healthz", "/sessions/" + id} {
+		for _, body := range []string{`{"x":1}`, `{`, strings.Repeat(" ", 1<<20+1)} {
+			wantRefused(t, "GET "+path+" with a body", b.do("GET", path, body))
+		}
+	}
 	for _, header := range []string{"Idempotency-Key: " + strings.Repeat("k", 300), "Idempotency-Key: a b", "Idempotency-Key: \xff"} {
 		wantRefused(t, header, b.do("POST", "/sessions", `{"goal":"x"}`, header))
 	}

@@ -19,20 +19,20 @@ func (s *Server) route() error {
 
 	const sessions, one = "/sessions", "/sessions/{id}"
 	add(s, op("create-session", "POST", sessions, "Create a session", docCreate).
-		body(exampleCreate).answer(201, exampleState).may(fault.IdempotencyReused, fault.Conflict, fault.TooLarge, fault.UnsupportedMedia), s.createSession)
+		body(exampleCreate).answer(201, exampleState).may(fault.IdempotencyReused, fault.Conflict, fault.UnsupportedMedia), s.createSession)
 	add(s, op("list-sessions", "GET", sessions, "List sessions", docList), s.listSessions)
 	add(s, op("get-session", "GET", one, "Look at a session", docGet).
 		answer(200, exampleState).also(304, "The session has not moved", "ETag").may(fault.NotFound), s.getSession)
 	add(s, op("step-session", "POST", one+"/step", "Make one turn", docStep).
-		answer(200, exampleStep).may(fault.NotFound, fault.SessionBusy, fault.ModelFailed, fault.TooLarge), s.step)
+		answer(200, exampleStep).may(fault.NotFound, fault.SessionBusy, fault.ModelFailed), s.step)
 	add(s, op("run-session", "POST", one+"/run", "Let workers advance the session", docRun).
-		answer(202, exampleState).may(fault.NotFound, fault.RateLimited, fault.TooLarge), s.run)
+		answer(202, exampleState).may(fault.NotFound, fault.RateLimited), s.run)
 	add(s, op("answer-session", "POST", one+"/input", "Answer a question", docInput).
-		body(json.RawMessage(`{"answer":"Alice, next Tuesday"}`)).may(fault.NotFound, fault.NotWaiting, fault.TooLarge, fault.UnsupportedMedia), s.input)
+		body(json.RawMessage(`{"answer":"Alice, next Tuesday"}`)).may(fault.NotFound, fault.NotWaiting, fault.UnsupportedMedia), s.input)
 	add(s, op("cancel-session", "POST", one+"/cancel", "Cancel a session", docCancel).
-		body(json.RawMessage(`{"reason":"no longer needed"}`)).may(fault.NotFound, fault.TooLarge, fault.UnsupportedMedia), s.cancel)
+		body(json.RawMessage(`{"reason":"no longer needed"}`)).may(fault.NotFound, fault.UnsupportedMedia), s.cancel)
 	add(s, op("close-session", "POST", one+"/close", "Close a session and get its transcript", docClose).
-		may(fault.NotFound, fault.SessionBusy, fault.TooLarge), s.closeSession)
+		may(fault.NotFound, fault.SessionBusy), s.closeSession)
 	add(s, op("get-transcript", "GET", one+"/transcript", "Download the transcript", docTranscript).
 		content(200, "application/json", s.schemaTranscript()).content(200, "application/jsonl", schemaText("one event a line")).may(fault.NotFound), s.transcript)
 	add(s, op("verify-session", "GET", one+"/verify", "Verify the log", docVerify).may(fault.NotFound), s.verify)
@@ -42,15 +42,15 @@ func (s *Server) route() error {
 
 	const manifests = "/manifests"
 	add(s, op("register-manifest", "POST", manifests, "Register a manifest", docRegister).manifestBody().
-		answer(201, nil).may(fault.ManifestInvalid, fault.ManifestConflict, fault.TooLarge, fault.UnsupportedMedia), s.registerManifest)
+		answer(201, nil).may(fault.ManifestInvalid, fault.ManifestConflict, fault.UnsupportedMedia), s.registerManifest)
 	add(s, op("list-manifests", "GET", manifests, "List manifests", docManifests), s.listManifests)
 	add(s, op("get-manifest", "GET", manifests+"/{name}/{version}", "Look at a manifest", docManifest).
 		also(304, "It is the same manifest", "ETag").may(fault.NotFound), s.getManifest)
 	add(s, op("validate-manifest", "POST", manifests+"/validate", "Check a manifest", docValidate).manifestBody().
-		may(fault.TooLarge, fault.UnsupportedMedia), s.validateManifest)
+		may(fault.UnsupportedMedia), s.validateManifest)
 	add(s, op("diff-manifests", "POST", manifests+"/diff", "Compare two manifests", docDiff).
 		body(json.RawMessage(`{"old":"MeetBot@2.0","new":"MeetBot@2.1.0"}`)).
-		may(fault.NotFound, fault.ManifestInvalid, fault.TooLarge, fault.UnsupportedMedia), s.diffManifests)
+		may(fault.NotFound, fault.ManifestInvalid, fault.UnsupportedMedia), s.diffManifests)
 
 	add(s, op("root", "GET", "/", "What this is", "JSON for programs; a browser is sent to the documentation.").open().
 		content(200, "application/json", schemaOf[Info](s)).also(303, "To the documentation", "Location"), s.root)
@@ -93,7 +93,7 @@ func op(id, method, path, summary, description string) *operation {
 		Responses:                    map[string]*huma.Response{},
 		Tags:                         []string{tagOf(path)},
 	}}
-	o.may(fault.Validation, fault.Unauthenticated, fault.ScopeDenied, fault.Internal, fault.Unavailable)
+	o.may(fault.Validation, fault.Unauthenticated, fault.ScopeDenied, fault.TooLarge, fault.Internal, fault.Unavailable)
 	return o
 }
 
