@@ -269,6 +269,9 @@ func (t *turn) fill(ctx context.Context, raw json.RawMessage) (json.RawMessage, 
 	v := t.vars(t.obs.environment()["last_result"], nil)
 	v.Outputs = outputs
 	filled, err := tmpl.Render(ctx, v)
+	if ctx.Err() != nil { // the turn was interrupted, which says nothing about the call
+		return nil, context.Cause(ctx)
+	}
 	if err != nil {
 		return nil, fault.Wrap(err, fault.ActionInvalid, "a placeholder in the arguments cannot be filled: %v", err)
 	}

@@ -62,31 +62,35 @@ func (h *hub) publish(n Notice) {
 }
 
 // inflight is the set of turns under way in this process, so that a
-// cancellation need not wait for a slow tool.
+// cancellation need not wait for a slow tool. A turn that lost its lease may
+// still be winding down while the next one runs.
 type inflight struct {
 	mu    sync.Mutex // guards turns
-	turns map[string]context.CancelCauseFunc
+	turns map[string]*context.CancelCauseFunc
 }
 
-func (f *inflight) add(id string, cancel context.CancelCauseFunc) {
+// add registers a turn until the returned function is called.
+func (f *inflight) add(id string, cancel context.CancelCauseFunc) (remove func()) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.turns == nil {
-		f.turns = map[string]context.CancelCauseFunc{}
+		f.turns = map[string]*context.CancelCauseFunc{}
 	}
-	f.turns[id] = cancel
-}
-
-func (f *inflight) remove(id string) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	delete(f.turns, id)
+	mine := &cancel
+	f.turns[id] = mine
+	return func() {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		if f.turns[id] == mine {
+			delete(f.turns, id)
+		}
+	}
 }
 
 func (f *inflight) cancel(id string, cause error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if c := f.turns[id]; c != nil {
-		c(cause)
+		(*c)(cause)
 	}
 }

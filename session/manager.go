@@ -279,11 +279,8 @@ func (m *Manager) Cancel(ctx context.Context, id, reason string) (Session, error
 		case errors.Is(err, errCompleted) || errors.Is(err, ErrNotFound):
 			return m.row(context.WithoutCancel(ctx), id)
 		case err == nil:
-			t, err := m.load(ctx, lease)
+			t, err := m.hold(ctx, lease, func(ctx context.Context, t *turn) error { return t.cancel(ctx) })
 			if err != nil {
-				return Session{}, err
-			}
-			if err := t.cancel(ctx); err != nil {
 				return Session{}, err
 			}
 			return t.row, nil

@@ -45,11 +45,11 @@ func (m *Manager) load(ctx context.Context, l Lease) (*turn, error) {
 	t := &turn{m: m, lease: l, row: l.Session, tail: newTail(l.Session.TailSeq)}
 	var err error
 	if t.man, err = m.pinned(ctx, t.row.Tenant, t.row.Manifest); err != nil {
-		return nil, fmt.Errorf("manifest of session %s: %w", t.row.ID, err)
+		return nil, unreadable(err, "the manifest of session "+t.row.ID)
 	}
 	state, err := m.cfg.Store.State(ctx, t.row.StateID)
 	if err != nil {
-		return nil, fmt.Errorf("state of session %s: %w", t.row.ID, err)
+		return nil, unreadable(err, "the state of session "+t.row.ID)
 	}
 	if t.obs, err = observationOf(state); err != nil {
 		return nil, err

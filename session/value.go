@@ -61,11 +61,19 @@ func (m *Manager) resolve(ctx context.Context, v Value) (json.RawMessage, error)
 	}
 	data, err := m.cfg.Store.Blob(ctx, v.Blob)
 	if err != nil {
-		// Content that is missing is our failure, never the outcome of a call.
-		return nil, fault.Wrap(err, fault.Internal, "content %s cannot be read", v.Blob)
+		return nil, unreadable(err, "content "+v.Blob)
 	}
 	m.blobs.put(v.Blob, data)
 	return data, nil
+}
+
+// unreadable makes of missing content a failure of ours: it is never the
+// outcome of a call.
+func unreadable(err error, what string) error {
+	if fault.IsOutcome(err) {
+		return fault.Wrap(err, fault.Internal, "%s cannot be read", what)
+	}
+	return fmt.Errorf("read %s: %w", what, err)
 }
 
 func (m *Manager) resolveText(ctx context.Context, v Value) (string, error) {

@@ -92,8 +92,7 @@ func (m *Manager) hold(ctx context.Context, l Lease, f func(context.Context, *tu
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	ctx = auth.With(ctx, auth.Principal{Tenant: l.Session.Tenant, Subject: l.Session.Options.Subject, Scopes: l.Session.Options.Scopes})
-	m.inflight.add(id, cancel)
-	defer m.inflight.remove(id)
+	defer m.inflight.add(id, cancel)()
 	renewed := make(chan struct{})
 	go func() {
 		defer close(renewed)
