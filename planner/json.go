@@ -57,17 +57,6 @@ func (e *jsonError) Error() string {
 	return e.message
 }
 
-// readJSON reads the value at the start of s and returns how many bytes it
-// takes, leading blanks included.
-func readJSON(s string) (value, int, *jsonError) {
-	r := jsonReader{s: s}
-	v, err := r.value(0)
-	if err != nil {
-		return value{}, r.i, err
-	}
-	return v, r.i, nil
-}
-
 // readWholeJSON reads s as one value with nothing but blanks around it.
 func readWholeJSON(s string) (value, *jsonError) {
 	r := jsonReader{s: s}

@@ -223,7 +223,13 @@ func (t *turn) checkAnswer(q Question, value json.RawMessage) (json.RawMessage, 
 			return nil, fmt.Errorf("schema of question %s: %w", q.CallID, err)
 		}
 		if err := s.Validate(value, "/answer"); err != nil {
-			return nil, err
+			// A question without fields of its own has the member "answer"; a
+			// plain value stands for it.
+			wrapped := encode(map[string]json.RawMessage{"answer": value})
+			if value[0] == '{' || s.Validate(wrapped, "/answer") != nil {
+				return nil, err
+			}
+			value = wrapped
 		}
 	}
 	if q.Wait.Kind == waitEffect {

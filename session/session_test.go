@@ -722,3 +722,21 @@ func TestLongArguments(t *testing.T) {
 	}
 	b.verify(t, id)
 }
+
+// A question that declares no fields of its own takes a plain value.
+func TestPlainAnswer(t *testing.T) {
+	t.Parallel()
+	b := setup(t, rounds(calls(planner.Intent{Action: "human_intervention", Args: json.RawMessage(`{"question":"Which?"}`)})))
+	b.world.asks = json.RawMessage(`{"type":"object","properties":{"answer":{"enum":["this","that"]}},"required":["answer"]}`)
+	id := b.create(t, session.CreateRequest{}).Session.ID
+	b.step(t, id)
+	if _, err := b.Input(t.Context(), id, session.InputRequest{Value: json.RawMessage(`"other"`)}); codeOf(err) != fault.Validation {
+		t.Errorf("an answer that was not offered: %v", err)
+	}
+	if _, err := b.Input(t.Context(), id, session.InputRequest{Value: json.RawMessage(`"that"`)}); err != nil {
+		t.Fatalf("Input: %v", err)
+	}
+	if r := b.step(t, id); string(r.Results[0].Output) != `{"answer":"that"}` {
+		t.Errorf("output = %s", r.Results[0].Output)
+	}
+}

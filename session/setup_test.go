@@ -35,6 +35,7 @@ type world struct {
 	mu    sync.Mutex
 	calls []executor.Call
 	do    map[string]func(context.Context, executor.Call) (executor.Result, error)
+	asks  json.RawMessage // schema of every question; nil means the action's output_schema
 }
 
 func (w *world) Execute(ctx context.Context, c executor.Call, _ func(executor.Progress)) (executor.Result, error) {
@@ -44,7 +45,11 @@ func (w *world) Execute(ctx context.Context, c executor.Call, _ func(executor.Pr
 	w.mu.Unlock()
 	if c.Action.Type == manifest.HumanIntervention {
 		if c.Answer == nil {
-			return executor.Result{Wait: &executor.Wait{Kind: executor.WaitInput, Prompt: "Which zone?", Schema: c.Action.Output.JSON()}}, nil
+			schema := w.asks
+			if schema == nil {
+				schema = c.Action.Output.JSON()
+			}
+			return executor.Result{Wait: &executor.Wait{Kind: executor.WaitInput, Prompt: "Which zone?", Schema: schema}}, nil
 		}
 		return executor.Result{Output: c.Answer.Value}, nil
 	}

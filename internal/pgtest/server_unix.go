@@ -90,7 +90,7 @@ func binaries() (string, error) {
 
 // lifeline is the end of a pipe that only this process holds. The kernel
 // closes it when the process ends, even by SIGKILL.
-var lifeline *os.File
+var lifeline *os.File //nolint:unused // held so that the collector does not close it early
 
 // watch starts a shell that outlives this process by as long as it takes to
 // stop the server and remove the directory.

@@ -42,7 +42,6 @@ type guest struct {
 	ctx     context.Context
 	module  api.Module
 	process *process
-	fuel    api.MutableGlobal
 }
 
 func (g *guest) call(name string, args ...uint64) uint64 {
