@@ -318,6 +318,7 @@ func TestSlowBodies(t *testing.T) {
 		_ = conn.Close()
 	}
 	s := b.follow("/sessions/" + id + "/events")
+	s.until("caught_up") // progress is live: it reaches those who follow by then
 	stepped := make(chan answer, 1)
 	go func() { stepped <- b.do("POST", "/sessions/"+id+"/step", "{}") }()
 	s.until("progress")

@@ -86,10 +86,10 @@ func FuzzCodec(f *testing.F) {
 // lost do not disturb the others, a damaged one fails all.
 func TestCommitOfMany(t *testing.T) {
 	t.Parallel()
-	for name, dsn := range map[string]func() string{"sqlite": func() string { return "" }, "postgres": func() string { return pgtest.DSN(t) }} {
+	for name, dsn := range map[string]func(testing.TB) string{"sqlite": func(testing.TB) string { return "" }, "postgres": pgtest.DSN} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			db, err := Open(t.Context(), Config{DSN: dsn(), Logger: slog.New(slog.DiscardHandler)})
+			db, err := Open(t.Context(), Config{DSN: dsn(t), Logger: slog.New(slog.DiscardHandler)})
 			if err != nil {
 				t.Fatal(err)
 			}
