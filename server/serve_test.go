@@ -55,6 +55,7 @@ func TestServeDrains(t *testing.T) {
 	s.until("caught_up")
 
 	working := b.follow("/sessions/" + running + "/events")
+	working.until("caught_up")
 	stepped, polled := make(chan answer, 1), make(chan answer, 1)
 	go func() { stepped <- b.do("POST", "/sessions/"+running+"/step", "") }()
 	go func() {
@@ -96,6 +97,7 @@ func TestServeCutsShort(t *testing.T) {
 	stop, done := b.run(func(c *server.Config) { c.DrainTimeout = 10 * time.Millisecond })
 	id := b.create(`{"goal":"never ends"}`)
 	s := b.follow("/sessions/" + id + "/events")
+	s.until("caught_up")
 	r, err := http.NewRequest("POST", b.url+"/sessions/"+id+"/step", nil)
 	if err != nil {
 		t.Fatal(err)
